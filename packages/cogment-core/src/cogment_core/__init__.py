@@ -1,0 +1,1 @@
+"""The core of the Cogment Python SDK: trials, sessions, endpoints and transports."""

@@ -1,0 +1,1 @@
+"""The generated messages and services of the Cogment protocol (``proto/cogment/api``)."""

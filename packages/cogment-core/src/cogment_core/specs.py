@@ -1,0 +1,107 @@
+"""What a ``cog_settings`` module holds: the types that a trial's payloads have."""
+
+from __future__ import annotations
+
+from collections.abc import Iterator
+from typing import Any, Protocol
+
+from google.protobuf.message import Message
+
+from cogment_core.errors import SpecsError
+
+__all__ = ["ActorClass", "ActorClassList", "CogSettings", "ConfigHolder"]
+
+
+class ConfigHolder(Protocol):
+    """``cog_settings.trial`` and ``cog_settings.environment``."""
+
+    config_type: type[Message] | None
+
+
+class CogSettings(Protocol):
+    """A module made by the generator from a spec file."""
+
+    actor_classes: ActorClassList
+    trial: ConfigHolder
+    environment: ConfigHolder
+
+
+class ActorClass:
+    """The payload types of one class of actors.
+
+    Args:
+        name: Name of the class, as in ``actor_classes:name`` of the spec file.
+        config_type: Type of the actor's config, None if the class has none.
+        action_space: Type of the actions.
+        observation_space: Type of the observations.
+    """
+
+    def __init__(
+        self,
+        name: str,
+        config_type: type[Message] | None,
+        action_space: type[Message],
+        observation_space: type[Message],
+    ) -> None:
+        self.name = name
+        self.config_type = config_type
+        self.action_space = action_space
+        self.observation_space = observation_space
+
+    def __repr__(self) -> str:
+        return f"ActorClass({self.name!r})"
+
+
+class ActorClassList:
+    """The actor classes of a spec, by attribute, by name and in order.
+
+    ``actor_classes.player``, ``actor_classes["player"]``, ``"player" in actor_classes`` and iteration all work.
+    """
+
+    def __init__(self, *actor_classes: ActorClass) -> None:
+        self._actor_classes = {actor_class.name: actor_class for actor_class in actor_classes}
+
+    def __getattr__(self, name: str) -> ActorClass:
+        if name.startswith("__") or name == "_actor_classes":
+            raise AttributeError(name)
+        return self[name]
+
+    def __getitem__(self, name: str) -> ActorClass:
+        try:
+            return self._actor_classes[name]
+        except KeyError:
+            known = ", ".join(self._actor_classes) or "none"
+            # An AttributeError because this is also attribute access, and existing code expects it for both.
+            raise AttributeError(f"actor class {name!r} is not in the specs (known: {known})") from None
+
+    def __contains__(self, name: object) -> bool:
+        return name in self._actor_classes
+
+    def __iter__(self) -> Iterator[ActorClass]:
+        return iter(self._actor_classes.values())
+
+    def __len__(self) -> int:
+        return len(self._actor_classes)
+
+    def get(self, name: str, default: Any = None) -> Any:
+        """The class called ``name``, or ``default``."""
+        return self._actor_classes.get(name, default)
+
+    def get_class_by_index(self, index: int) -> ActorClass:
+        """The class at ``index`` in the order of the spec file."""
+        return list(self._actor_classes.values())[index]
+
+
+def actor_class_of(settings: CogSettings | None, name: str) -> ActorClass:
+    """The class ``name`` of ``settings``.
+
+    Raises:
+        SpecsError: There are no specs, or they do not have this class.
+    """
+    if settings is None:
+        raise SpecsError(f"specs (cog_settings) are needed to read payloads of actor class {name!r}")
+    found = settings.actor_classes.get(name)
+    if found is None:
+        known = ", ".join(actor_class.name for actor_class in settings.actor_classes)
+        raise SpecsError(f"actor class {name!r} is not in the specs (known: {known or 'none'})")
+    return found  # type: ignore[no-any-return]

@@ -1,0 +1,1 @@
+"""Read the samples of Cogment trials from a Trial Datastore."""

@@ -1,0 +1,1 @@
+"""Compile a Cogment spec file into a Python settings module."""

@@ -1,0 +1,1 @@
+"""Store, publish and track models in a Cogment Model Registry."""

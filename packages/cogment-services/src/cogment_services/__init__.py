@@ -1,0 +1,1 @@
+"""The Cogment servers and the cogment command: Orchestrator, Trial Datastore, Model Registry, Directory."""
