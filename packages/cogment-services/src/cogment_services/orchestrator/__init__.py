@@ -1,0 +1,1 @@
+"""The Orchestrator: runs trials between environments and actors."""
