@@ -2,32 +2,79 @@
 
 from __future__ import annotations
 
+import re
 from collections.abc import Iterator
-from typing import Any, Protocol
+from typing import TYPE_CHECKING, Any, Generic, Protocol
 
+import google.protobuf
 from google.protobuf.message import Message
 
 from cogment_core.errors import SpecsError
 
-__all__ = ["ActorClass", "ActorClassList", "CogSettings", "ConfigHolder"]
+if TYPE_CHECKING:
+    # Type checkers bring typing_extensions along; at run time nobody reads the defaults.
+    from typing_extensions import TypeVar
+
+    ConfigTypeT = TypeVar("ConfigTypeT", default=Any)
+    ActionT = TypeVar("ActionT", bound=Message, default=Any)
+    ObservationT = TypeVar("ObservationT", bound=Message, default=Any)
+else:
+    from typing import TypeVar
+
+    ConfigTypeT = TypeVar("ConfigTypeT")
+    ActionT = TypeVar("ActionT", bound=Message)
+    ObservationT = TypeVar("ObservationT", bound=Message)
+
+__all__ = ["ActorClass", "ActorClassList", "CogSettings", "ConfigHolder", "ConfigSpec", "require_protobuf"]
 
 
 class ConfigHolder(Protocol):
     """``cog_settings.trial`` and ``cog_settings.environment``."""
 
-    config_type: type[Message] | None
+    @property
+    def config_type(self) -> type[Message] | None:
+        """Type of the config, None if there is none."""
+        ...
 
 
 class CogSettings(Protocol):
     """A module made by the generator from a spec file."""
 
-    actor_classes: ActorClassList
-    trial: ConfigHolder
-    environment: ConfigHolder
+    @property
+    def actor_classes(self) -> ActorClassList:
+        """The actor classes in the order of the spec file."""
+        ...
+
+    @property
+    def trial(self) -> ConfigHolder:
+        """Config of the trial."""
+        ...
+
+    @property
+    def environment(self) -> ConfigHolder:
+        """Config of the environment."""
+        ...
 
 
-class ActorClass:
+class ConfigSpec(Generic[ConfigTypeT]):
+    """The config type of the trial or of the environment: a `ConfigHolder`.
+
+    Args:
+        config_type: Type of the config, None if there is none.
+    """
+
+    def __init__(self, config_type: ConfigTypeT) -> None:
+        self.config_type = config_type
+
+    def __repr__(self) -> str:
+        return f"ConfigSpec({self.config_type!r})"
+
+
+class ActorClass(Generic[ConfigTypeT, ActionT, ObservationT]):
     """The payload types of one class of actors.
+
+    For type checkers the parameters are the type of ``config_type`` (``type[SomeConfig]``, or ``None``), the action and
+    the observation; all may be left out.
 
     Args:
         name: Name of the class, as in ``actor_classes:name`` of the spec file.
@@ -39,9 +86,9 @@ class ActorClass:
     def __init__(
         self,
         name: str,
-        config_type: type[Message] | None,
-        action_space: type[Message],
-        observation_space: type[Message],
+        config_type: ConfigTypeT,
+        action_space: type[ActionT],
+        observation_space: type[ObservationT],
     ) -> None:
         self.name = name
         self.config_type = config_type
@@ -105,3 +152,26 @@ def actor_class_of(settings: CogSettings | None, name: str) -> ActorClass:
         known = ", ".join(actor_class.name for actor_class in settings.actor_classes)
         raise SpecsError(f"actor class {name!r} is not in the specs (known: {known or 'none'})")
     return found  # type: ignore[no-any-return]
+
+
+def require_protobuf(version: str) -> None:
+    """Check that the installed protobuf can load modules that were generated for ``version``.
+
+    Generated ``cog_settings`` modules call this before they import the ``*_pb2`` modules beside them, because not every
+    protobuf says itself what is wrong.
+
+    Raises:
+        SpecsError: The installed protobuf is older.
+    """
+    installed = google.protobuf.__version__
+    if _release(installed) < _release(version):
+        raise SpecsError(
+            f"cog_settings and its *_pb2 modules were generated for protobuf {version} or newer, and {installed} is "
+            f"installed here: run pip install 'protobuf>={version}', or generate them again with the grpcio-tools "
+            "of this environment (python -m cogment.generate)"
+        )
+
+
+def _release(version: str) -> tuple[int, ...]:
+    numbers = re.match(r"\d+(\.\d+)*", version)
+    return tuple(int(number) for number in numbers.group().split(".")) if numbers else ()

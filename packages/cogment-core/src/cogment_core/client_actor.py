@@ -1,0 +1,86 @@
+"""Joins running trials as an actor."""
+
+from __future__ import annotations
+
+from collections.abc import Sequence
+from typing import Any
+
+from cogment_core import duplex
+from cogment_core.api import common_pb2, orchestrator_pb2_grpc
+from cogment_core.errors import ProtocolError
+from cogment_core.implementations import Implementations
+from cogment_core.participation import Participation, Seat
+from cogment_core.sessions.actor import ActorSession
+from cogment_core.sessions.link import Link
+from cogment_core.sessions.observer import SessionObserver
+from cogment_core.specs import CogSettings, actor_class_of
+
+__all__ = ["LINGER", "ClientActor"]
+
+LINGER = 2.0
+"""Seconds that the Orchestrator has to complete the call of an actor that has left."""
+
+
+class ClientActor:
+    """An actor that comes to the trial, rather than the trial to it.
+
+    Args:
+        trial_id: The trial to join.
+        actor_name: The actor to be; empty to be any of ``actor_class``.
+        actor_class: The class of actor to be, if there is no name.
+        implementations: What is registered with the Context.
+        settings: The specs, if known.
+    """
+
+    def __init__(
+        self,
+        trial_id: str,
+        *,
+        actor_name: str = "",
+        actor_class: str = "",
+        implementations: Implementations,
+        settings: CogSettings | None,
+    ) -> None:
+        self._trial_id = trial_id
+        self._actor_name = actor_name
+        self._actor_class = actor_class
+        self._implementations = implementations
+        self._settings = settings
+
+    async def run(self, channel: Any, metadata: Sequence[tuple[str, str | bytes]]) -> None:
+        """Take part in the trial until the user's function returns.
+
+        Raises:
+            RpcError: The Orchestrator refuses, or cannot be reached.
+            CogmentError: It gives another actor than the one asked for.
+            Exception: Whatever the user's function raises.
+        """
+        call = orchestrator_pb2_grpc.ClientActorSPStub(channel).RunTrial(metadata=[*metadata, ("trial-id", self._trial_id)])
+        ends = duplex.of_call(call)
+        ends.send(common_pb2.ActorRunTrialOutput(state=common_pb2.NORMAL, init_output=self._slot()))
+        what = f"actor {self._actor_name or f'of class {self._actor_class}'!r} in trial {self._trial_id!r}"
+        await Participation(
+            what, ends, reply=common_pb2.ActorRunTrialOutput, join=self._join, linger=LINGER
+        ).run()
+
+    def _slot(self) -> common_pb2.ActorInitialOutput:
+        if self._actor_name:
+            return common_pb2.ActorInitialOutput(actor_name=self._actor_name)
+        return common_pb2.ActorInitialOutput(actor_class=self._actor_class)
+
+    def _join(self, init: common_pb2.ActorInitialInput, link: Link) -> Seat:
+        if self._actor_name and init.actor_name != self._actor_name:
+            raise ProtocolError(f"joined as actor {init.actor_name!r}, asked for {self._actor_name!r}")
+        if not self._actor_name and init.actor_class != self._actor_class:
+            raise ProtocolError(f"joined as an actor of class {init.actor_class!r}, asked for {self._actor_class!r}")
+        chosen = self._implementations.actor(init.impl_name, init.actor_class)
+        session = ActorSession(
+            self._trial_id,
+            init,
+            impl_name=chosen.name,
+            spec=None if self._settings is None else actor_class_of(self._settings, init.actor_class),
+            link=link,
+            joined_by_client=True,
+            observer=SessionObserver(),
+        )
+        return Seat(lambda: chosen.impl(session), lambda: None)

@@ -1,0 +1,350 @@
+"""The Context: where a user's environments, actors, hooks and datalogs are registered, served and joined to trials."""
+
+from __future__ import annotations
+
+import asyncio
+import os
+from collections.abc import Mapping, Sequence
+from types import TracebackType
+from typing import TYPE_CHECKING, Any, TypeVar
+
+from cogment_core.channels import ChannelPool
+from cogment_core.client_actor import ClientActor
+from cogment_core.directory import ServiceType
+from cogment_core.endpoints import Endpoint, ServedEndpoint
+from cogment_core.errors import UsageError
+from cogment_core.implementations import Callback, Component, Implementation, Implementations
+from cogment_core.inprocess import InProcessServer
+from cogment_core.logs import logger
+from cogment_core.metadata import GrpcMetadata
+from cogment_core.resolution import resolve
+from cogment_core.served import Served
+
+if TYPE_CHECKING:
+    import grpc.aio
+    from prometheus_client import CollectorRegistry
+
+    from cogment_core.specs import CogSettings
+
+__all__ = ["Context"]
+
+ContextT = TypeVar("ContextT", bound="Context")
+
+_GLOBAL_REGISTRY: Any = object()
+"""Stands for ``prometheus_client.core.REGISTRY``, which takes long to import."""
+
+_RESERVED = {ServiceType.ACTOR: ("__actor_class", "__implementation"), ServiceType.ENVIRONMENT: ("__implementation",)}
+
+
+class Context:
+    """Everything that one user of Cogment does in one event loop.
+
+    Usable as ``async with Context(...) as context``, which closes it at the end.
+
+    Args:
+        user_id: Who this is.
+        cog_settings: The specs: the module that the generator made from the spec file. None to work without.
+        asyncio_loop: The event loop to work in; None for the one that runs.
+        prometheus_registry: Where metrics are kept; None for no metrics.
+        directory_endpoint: The Directory, to find and register services; by default the endpoint that the environment
+            variable ``COGMENT_DIRECTORY_ENDPOINT`` names.
+        directory_auth_token: The token for the Directory; by default ``COGMENT_DIRECTORY_AUTHENTICATION_TOKEN``.
+        metadata: Sent with every call.
+    """
+
+    def __init__(
+        self,
+        user_id: str,
+        cog_settings: Any,
+        asyncio_loop: asyncio.AbstractEventLoop | None = None,
+        prometheus_registry: CollectorRegistry | None = _GLOBAL_REGISTRY,
+        directory_endpoint: Endpoint | str | None = None,
+        directory_auth_token: str | None = None,
+        metadata: GrpcMetadata | None = None,
+    ) -> None:
+        self._user_id = user_id
+        self._settings: CogSettings | None = cog_settings
+        self._loop = asyncio_loop
+        self._registry = prometheus_registry
+        self._metadata = metadata.copy() if metadata is not None else GrpcMetadata()
+        self._directory_endpoint = _directory_endpoint(directory_endpoint)
+        self._directory_auth_token = directory_auth_token or os.environ.get("COGMENT_DIRECTORY_AUTHENTICATION_TOKEN")
+        self._implementations = Implementations()
+        self._channels = ChannelPool()
+        self._served: Served | None = None
+        self._listening = asyncio.Event()
+
+    # --- who and where ------------------------------------------------------------------------------------------
+
+    @property
+    def user_id(self) -> str:
+        """Who this is."""
+        return self._user_id
+
+    @property
+    def settings(self) -> CogSettings | None:
+        """The specs, None if they are not known."""
+        return self._settings
+
+    def has_specs(self) -> bool:
+        """Whether the specs are known."""
+        return self._settings is not None
+
+    @property
+    def asyncio_loop(self) -> asyncio.AbstractEventLoop:
+        """The event loop of this Context.
+
+        Raises:
+            RuntimeError: None was given, and none runs.
+        """
+        return self._loop or asyncio.get_running_loop()
+
+    @property
+    def served_port(self) -> int:
+        """The port that `serve_all_registered` listens on; 0 before."""
+        return self._served.port if self._served is not None else 0
+
+    def grpc_metadata(self) -> list[tuple[str, str | bytes]]:
+        """The metadata that goes with every call."""
+        return self._metadata.to_grpc_metadata()
+
+    async def channel(self, endpoint: Endpoint, service_type: ServiceType) -> grpc.aio.Channel:
+        """The channel to ``endpoint``, shared by all that go there and closed with the Context.
+
+        Args:
+            endpoint: Where the service is, or how to discover it.
+            service_type: What to discover if the endpoint does not say.
+
+        Raises:
+            EndpointError: The endpoint cannot be understood, or leads nowhere.
+        """
+        return self._channels.get(resolve(endpoint, service_type))
+
+    # --- registering --------------------------------------------------------------------------------------------
+
+    def register_environment(
+        self, impl: Callback, impl_name: str = "default", properties: Mapping[str, str] | None = None
+    ) -> None:
+        """Register the function that runs an environment.
+
+        Args:
+            impl: ``async def impl(session: EnvironmentSession)``, called for each trial.
+            impl_name: Name of the implementation.
+            properties: For the Directory, to find it by.
+
+        Raises:
+            UsageError: The name is taken, or serving has begun.
+        """
+        self._check_registration(ServiceType.ENVIRONMENT, properties)
+        if impl_name in self._implementations.environments:
+            raise UsageError(f"an environment implementation {impl_name!r} is registered already")
+        chosen = Implementation(impl_name, impl, properties=dict(properties or {}))
+        self._implementations.environments[impl_name] = chosen
+
+    def register_actor(
+        self,
+        impl: Callback,
+        impl_name: str,
+        actor_classes: Sequence[str] = (),
+        properties: Mapping[str, str] | None = None,
+    ) -> None:
+        """Register the function that runs actors.
+
+        Args:
+            impl: ``async def impl(session: ActorSession)``, called for each trial.
+            impl_name: Name of the implementation.
+            actor_classes: The classes of actors that it can run; empty for all.
+            properties: For the Directory, to find it by.
+
+        Raises:
+            UsageError: The name is taken, an actor class is not in the specs, or serving has begun.
+        """
+        self._check_registration(ServiceType.ACTOR, properties)
+        if impl_name in self._implementations.actors:
+            raise UsageError(f"an actor implementation {impl_name!r} is registered already")
+        classes = (actor_classes,) if isinstance(actor_classes, str) else tuple(actor_classes)
+        self._check_actor_classes(classes)
+        self._implementations.actors[impl_name] = Implementation(impl_name, impl, classes, dict(properties or {}))
+
+    def register_pre_trial_hook(self, impl: Callback, properties: Mapping[str, str] | None = None) -> None:
+        """Register the function that completes the parameters of new trials.
+
+        Args:
+            impl: ``async def impl(session: PrehookSession)``, called before each trial.
+            properties: For the Directory, to find it by.
+
+        Raises:
+            UsageError: There is one already, or serving has begun.
+        """
+        self._check_registration(ServiceType.HOOK, properties)
+        if self._implementations.hook is not None:
+            raise UsageError("a pre-trial hook is registered already, and there can be only one in a Context")
+        self._implementations.hook = Implementation("", impl, properties=dict(properties or {}))
+
+    def register_datalog(self, impl: Callback, properties: Mapping[str, str] | None = None) -> None:
+        """Register the function that takes the samples of trials.
+
+        Args:
+            impl: ``async def impl(session: DatalogSession)``, called for each trial.
+            properties: For the Directory, to find it by.
+
+        Raises:
+            UsageError: There is one already, or serving has begun.
+        """
+        self._check_registration(ServiceType.DATALOG, properties)
+        if self._implementations.datalog is not None:
+            raise UsageError("a datalog is registered already, and there can be only one in a Context")
+        self._implementations.datalog = Implementation("", impl, properties=dict(properties or {}))
+
+    @property
+    def components(self) -> tuple[Component, ...]:
+        """What is registered, as it can be looked for."""
+        return self._implementations.components()
+
+    def _check_registration(self, kind: ServiceType, properties: Mapping[str, str] | None) -> None:
+        if self._served is not None:
+            raise UsageError("nothing can be registered once serving has begun")
+        for name in _RESERVED.get(kind, ()):
+            if properties and name in properties:
+                raise UsageError(f"the property {name!r} is set by Cogment itself")
+
+    def _check_actor_classes(self, actor_classes: Sequence[str]) -> None:
+        if self._settings is None:
+            return
+        for name in actor_classes:
+            if name not in self._settings.actor_classes:
+                known = ", ".join(actor_class.name for actor_class in self._settings.actor_classes)
+                raise UsageError(f"actor class {name!r} is not in the specs (known: {known})")
+
+    # --- serving ------------------------------------------------------------------------------------------------
+
+    async def serve_all_registered(
+        self,
+        served_endpoint: ServedEndpoint | None = None,
+        prometheus_port: int | None = None,
+        directory_registration_host: str | None = None,
+    ) -> None:
+        """Serve everything that is registered, until the Context is closed or this task is cancelled.
+
+        `wait_until_serving` tells when the server listens. Cancelling the task stops the server and gives the port
+        back.
+
+        Args:
+            served_endpoint: Where to listen; by default on all interfaces, at a port that the system chooses and
+                `served_port` tells.
+            prometheus_port: Port to serve the metrics on; None not to.
+            directory_registration_host: Host to register in the Directory; None for that of this machine.
+
+        Raises:
+            UsageError: Nothing is registered, or this was called before.
+            CogmentError: The port cannot be had.
+        """
+        served = self._claim_serving()
+        try:
+            await served.listen(served_endpoint or ServedEndpoint(), prometheus_port)
+            self._listening.set()
+            await served.wait()
+        finally:
+            await served.close()
+
+    async def wait_until_serving(self) -> int:
+        """Wait until `serve_all_registered` listens. Returns the port."""
+        await self._listening.wait()
+        return self.served_port
+
+    def serve_in_process(self) -> InProcessServer:
+        """Serve everything that is registered to callers in this process and event loop, without a port.
+
+        Raises:
+            UsageError: Nothing is registered, or it is served already.
+        """
+        return self._claim_serving().in_process()
+
+    def _claim_serving(self) -> Served:
+        if self._served is not None:
+            raise UsageError("this Context serves already; make another one to serve again")
+        if not self._implementations:
+            raise UsageError("nothing is registered that could be served")
+        registry = self._registry
+        if registry is _GLOBAL_REGISTRY:
+            from prometheus_client import REGISTRY
+
+            registry = REGISTRY
+        self._served = Served(self._implementations, self._settings, registry)
+        return self._served
+
+    @property
+    def _grpc_server(self) -> Any:
+        """The gRPC server, None if there is none: existing code stops it with ``stop(grace)`` for lack of `close`."""
+        return self._served.server if self._served is not None else None
+
+    # --- joining ------------------------------------------------------------------------------------------------
+
+    async def join_trial(
+        self,
+        trial_id: str,
+        endpoint: Endpoint | None = None,
+        impl_name: str | None = None,
+        actor_name: str | None = None,
+        actor_class: str | None = None,
+    ) -> None:
+        """Take part in a trial as one of its client actors, until the registered function returns.
+
+        Args:
+            trial_id: The trial to join.
+            endpoint: The Orchestrator that runs it.
+            impl_name: Deprecated: stands for the first actor class of that implementation.
+            actor_name: The actor to be: one with the endpoint ``cogment://client`` in the trial parameters.
+            actor_class: The class of actor to be, if there is no name.
+
+        Raises:
+            UsageError: Neither a name nor a class was given.
+            RpcError: The Orchestrator refuses (no such trial or actor, or it is taken), or cannot be reached.
+            Exception: Whatever the registered function raises.
+        """
+        if actor_name and actor_class:
+            logger.warning("join_trial: actor_class %r is ignored, actor_name %r says it all", actor_class, actor_name)
+        if not actor_name and not actor_class:
+            actor_class = self._class_of_implementation(impl_name)
+        actor = ClientActor(
+            trial_id,
+            actor_name=actor_name or "",
+            actor_class="" if actor_name else actor_class or "",
+            implementations=self._implementations,
+            settings=self._settings,
+        )
+        channel = await self.channel(endpoint or Endpoint(), ServiceType.CLIENT_ACTOR)
+        await actor.run(channel, self.grpc_metadata())
+
+    def _class_of_implementation(self, impl_name: str | None) -> str:
+        if not impl_name:
+            raise UsageError("join_trial needs an actor_name or an actor_class")
+        logger.deprecated("[Context.join_trial(impl_name)]: use [actor_name] or [actor_class]")
+        chosen = self._implementations.actors.get(impl_name)
+        if chosen is None or not chosen.actor_classes:
+            raise UsageError(f"no actor implementation {impl_name!r} with an actor class is registered")
+        return chosen.actor_classes[0]
+
+    # --- closing ------------------------------------------------------------------------------------------------
+
+    async def close(self) -> None:
+        """Stop serving and close all connections. Does nothing the second time."""
+        if self._served is not None:
+            await self._served.close()
+        await self._channels.close()
+
+    async def __aenter__(self: ContextT) -> ContextT:
+        return self
+
+    async def __aexit__(
+        self, kind: type[BaseException] | None, error: BaseException | None, traceback: TracebackType | None
+    ) -> None:
+        await self.close()
+
+
+def _directory_endpoint(given: Endpoint | str | None) -> Endpoint | None:
+    if isinstance(given, str):
+        return Endpoint(given)
+    if given is None and (url := os.environ.get("COGMENT_DIRECTORY_ENDPOINT")):
+        return Endpoint(url)
+    return given

@@ -1,0 +1,60 @@
+"""Serves the actors of a Context."""
+
+from __future__ import annotations
+
+from collections.abc import AsyncIterator
+from typing import Any
+
+from cogment_core.api import agent_pb2_grpc, common_pb2
+from cogment_core.implementations import Implementations
+from cogment_core.metrics import ActorMetrics
+from cogment_core.participation import Seat
+from cogment_core.services.base import Participants, required_metadata, seat
+from cogment_core.sessions.actor import ActorSession
+from cogment_core.sessions.link import Link
+from cogment_core.specs import CogSettings, actor_class_of
+
+__all__ = ["ActorService"]
+
+
+class ActorService(agent_pb2_grpc.ServiceActorSPServicer):
+    """``ServiceActorSP``: the Orchestrator brings the trials to the actors.
+
+    Args:
+        implementations: What is registered with the Context.
+        settings: The specs, if known.
+        metrics: Where sessions are counted.
+    """
+
+    def __init__(self, implementations: Implementations, settings: CogSettings | None, metrics: ActorMetrics) -> None:
+        self._implementations = implementations
+        self._settings = settings
+        self._metrics = metrics
+        self.participants = Participants("actor service")
+
+    async def RunTrial(  # noqa: N802
+        self, request_iterator: AsyncIterator[common_pb2.ActorRunTrialInput], context: Any
+    ) -> None:
+        """Run an actor in a trial, from the first to the last message."""
+        trial_id = await required_metadata(context, "trial-id")
+
+        def join(init: common_pb2.ActorInitialInput, link: Link) -> Seat:
+            return self._join(trial_id, init, link)
+
+        what = f"an actor in trial {trial_id!r}"
+        await self.participants.run(what, context, reply=common_pb2.ActorRunTrialOutput, join=join)
+
+    def _join(self, trial_id: str, init: common_pb2.ActorInitialInput, link: Link) -> Seat:
+        chosen = self._implementations.actor(init.impl_name, init.actor_class)
+        observer = self._metrics.session(init.actor_name, chosen.name)
+        session = ActorSession(
+            trial_id,
+            init,
+            impl_name=chosen.name,
+            spec=None if self._settings is None else actor_class_of(self._settings, init.actor_class),
+            link=link,
+            joined_by_client=False,
+            observer=observer,
+        )
+        leave = self.participants.enter(session)
+        return seat(session, chosen.impl, leave)

@@ -1,0 +1,45 @@
+"""Serves the datalog of a Context."""
+
+from __future__ import annotations
+
+from collections.abc import AsyncIterator
+from typing import Any
+
+import grpc
+
+from cogment_core.api import datalog_pb2, datalog_pb2_grpc
+from cogment_core.implementations import Implementation
+from cogment_core.parameters import TrialParameters
+from cogment_core.services.base import required_metadata
+from cogment_core.sessions.datalog import DatalogSession
+from cogment_core.specs import CogSettings
+
+__all__ = ["DatalogService"]
+
+
+class DatalogService(datalog_pb2_grpc.DatalogSPServicer):
+    """``DatalogSP``: the Orchestrator sends the samples of trials.
+
+    Args:
+        datalog: The user's function.
+        settings: The specs, if known.
+    """
+
+    def __init__(self, datalog: Implementation, settings: CogSettings | None) -> None:
+        self._datalog = datalog
+        self._settings = settings
+
+    async def RunTrialDatalog(  # noqa: N802
+        self, request_iterator: AsyncIterator[datalog_pb2.RunTrialDatalogInput], context: Any
+    ) -> None:
+        """Hand the samples of a trial to the user's function."""
+        trial_id = await required_metadata(context, "trial-id")
+        user_id = await required_metadata(context, "user-id")
+        requests = aiter(request_iterator)
+        first = await anext(requests, None)
+        if first is None:
+            return
+        if first.WhichOneof("msg") != "trial_params":
+            await context.abort(grpc.StatusCode.INVALID_ARGUMENT, "the first message has to be the trial parameters")
+        parameters = TrialParameters.from_proto(self._settings, first.trial_params)
+        await self._datalog.impl(DatalogSession(trial_id, user_id, parameters, requests))

@@ -1,0 +1,68 @@
+"""Serves the environments of a Context."""
+
+from __future__ import annotations
+
+from collections.abc import AsyncIterator
+from typing import Any
+
+from cogment_core.api import environment_pb2, environment_pb2_grpc
+from cogment_core.errors import ProtocolError
+from cogment_core.implementations import Implementations
+from cogment_core.metrics import EnvironmentMetrics
+from cogment_core.participation import Seat
+from cogment_core.services.base import Participants, required_metadata, seat
+from cogment_core.sessions.environment import EnvironmentSession
+from cogment_core.sessions.link import Link
+from cogment_core.specs import CogSettings, actor_class_of
+
+__all__ = ["EnvironmentService"]
+
+
+class EnvironmentService(environment_pb2_grpc.EnvironmentSPServicer):
+    """``EnvironmentSP``: the Orchestrator brings the trials to the environments.
+
+    Args:
+        implementations: What is registered with the Context.
+        settings: The specs, if known.
+        metrics: Where sessions are counted.
+    """
+
+    def __init__(
+        self, implementations: Implementations, settings: CogSettings | None, metrics: EnvironmentMetrics
+    ) -> None:
+        self._implementations = implementations
+        self._settings = settings
+        self._metrics = metrics
+        self.participants = Participants("environment service")
+
+    async def RunTrial(  # noqa: N802
+        self, request_iterator: AsyncIterator[environment_pb2.EnvRunTrialInput], context: Any
+    ) -> None:
+        """Run the environment of a trial, from the first to the last message."""
+        trial_id = await required_metadata(context, "trial-id")
+
+        def join(init: environment_pb2.EnvInitialInput, link: Link) -> Seat:
+            return self._join(trial_id, init, link)
+
+        what = f"the environment of trial {trial_id!r}"
+        await self.participants.run(what, context, reply=environment_pb2.EnvRunTrialOutput, join=join)
+
+    def _join(self, trial_id: str, init: environment_pb2.EnvInitialInput, link: Link) -> Seat:
+        if not init.name:
+            raise ProtocolError(f"the environment of trial {trial_id!r} has no name")
+        chosen = self._implementations.environment(init.impl_name)
+        settings = self._settings
+        session = EnvironmentSession(
+            trial_id,
+            init,
+            impl_name=chosen.name,
+            config_type=settings.environment.config_type if settings is not None else None,
+            actor_specs=[
+                None if settings is None else actor_class_of(settings, actor.actor_class)
+                for actor in init.actors_in_trial
+            ],
+            link=link,
+            observer=self._metrics.session(chosen.name),
+        )
+        leave = self.participants.enter(session)
+        return seat(session, chosen.impl, leave)

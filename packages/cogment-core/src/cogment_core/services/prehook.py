@@ -1,0 +1,37 @@
+"""Serves the pre-trial hook of a Context."""
+
+from __future__ import annotations
+
+from typing import Any
+
+from cogment_core.api import hooks_pb2, hooks_pb2_grpc
+from cogment_core.implementations import Implementation
+from cogment_core.parameters import TrialParameters
+from cogment_core.services.base import required_metadata
+from cogment_core.sessions.prehook import PrehookSession
+from cogment_core.specs import CogSettings
+
+__all__ = ["PrehookService"]
+
+
+class PrehookService(hooks_pb2_grpc.TrialHooksSPServicer):
+    """``TrialHooksSP``: the Orchestrator asks for the parameters of a new trial.
+
+    Args:
+        hook: The user's function.
+        settings: The specs, if known.
+    """
+
+    def __init__(self, hook: Implementation, settings: CogSettings | None) -> None:
+        self._hook = hook
+        self._settings = settings
+
+    async def OnPreTrial(self, request: hooks_pb2.PreTrialParams, context: Any) -> hooks_pb2.PreTrialParams:  # noqa: N802
+        """Let the user's function change the parameters."""
+        trial_id = await required_metadata(context, "trial-id")
+        user_id = await required_metadata(context, "user-id")
+        parameters = TrialParameters.from_proto(self._settings, request.params)
+        session = PrehookSession(parameters, trial_id, user_id)
+        await self._hook.impl(session)
+        session.validate()
+        return hooks_pb2.PreTrialParams(params=session.trial_parameters.to_proto())
