@@ -36,20 +36,21 @@ TASKS = {
     "packages": "install each package with only its lower layers, and import all of it",
     "wheels": "build every package and try its wheel and sdist in an empty environment",
     "docs": "build the documentation into site/ (docs:serve shows it while you write)",
-    "bench:steps": "benchmarks; also bench:scale and bench:imports",
+    "bench": "the benchmarks (bench:steps, bench:scale and bench:imports run one of them)",
     "hatch": "run Hatch itself, for example: dev.py hatch env show",
 }
 OWN_SCRIPTS = {"proto": "proto.py", "versions": "versions.py", "wheels": "wheels.py"}
 """Tasks that drive Hatch themselves, by script in ``scripts``."""
 
 PIP_TO_UV = {
-    "index-url": "UV_DEFAULT_INDEX",
-    "extra-index-url": "UV_INDEX",
-    "find-links": "UV_FIND_LINKS",
-    "trusted-host": "UV_INSECURE_HOST",
-    "cert": "SSL_CERT_FILE",
+    "index-url": ("UV_DEFAULT_INDEX", " "),
+    "extra-index-url": ("UV_INDEX", " "),
+    "find-links": ("UV_FIND_LINKS", ","),
+    "no-index": ("UV_NO_INDEX", " "),
+    "trusted-host": ("UV_INSECURE_HOST", " "),
+    "cert": ("SSL_CERT_FILE", " "),
 }
-"""Where uv, which fills the environments, looks for what this machine's pip is configured with."""
+"""Options of pip by the variable and the separator in which uv, which fills the environments, takes them."""
 
 
 def main() -> int:
@@ -117,16 +118,27 @@ def settings() -> "dict[str, str]":
         "HATCH_CONFIG": str(HOME / "hatch.toml"),
         "HATCH_DATA_DIR": str(HOME / "hatch"),
         "HATCH_PYTHON": "self",
-        **{name: value for name, value in settings_of_pip().items() if name not in os.environ},
+        **{name: value for name, value in uv_settings(pip_options()).items() if name not in os.environ},
     }
 
 
-def settings_of_pip() -> "dict[str, str]":
-    """What pip is configured with, as uv's environment variables."""
+def pip_options() -> "dict[str, str]":
+    """The options that pip is configured with on this machine."""
     listed = subprocess.run([str(PYTHON), "-m", "pip", "config", "list"], stdout=subprocess.PIPE, text=True, check=True)
     pairs = (line.partition("=") for line in listed.stdout.splitlines())
-    options = {key.rpartition(".")[2]: ast.literal_eval(value) for key, _, value in pairs if value}
-    return {PIP_TO_UV[name]: " ".join(value.split()) for name, value in options.items() if name in PIP_TO_UV}
+    return {key.rpartition(".")[2]: ast.literal_eval(value) for key, _, value in pairs if value}
+
+
+def uv_settings(options: "dict[str, str]") -> "dict[str, str]":
+    """What uv has to be told to look where pip looks, given pip's ``options``."""
+    found: "dict[str, str]" = {}
+    for option, (variable, separator) in PIP_TO_UV.items():
+        values = options.get(option, "").split()
+        if option == "find-links":  # pip passes over folders that are not there, uv fails on them
+            values = [value for value in values if "://" in value or Path(value).is_dir()]
+        if values:
+            found[variable] = separator.join(values)
+    return found
 
 
 if __name__ == "__main__":

@@ -19,9 +19,13 @@ def main() -> int:
     Without such an interpreter a check is left out, with a word about it, and anything else fails.
     """
     script = sys.argv[1] if len(sys.argv) > 1 else "check"
-    able = [path for version, path in pythons.find().items() if pythons.key(version) <= pythons.key(LAST_WITH_GENERATOR)]
+    able = [
+        path for version, path in pythons.find().items() if pythons.key(version) <= pythons.key(LAST_WITH_GENERATOR)
+    ]
     if not able:
-        print(f"{script} left out: the pinned generator needs a Python up to {LAST_WITH_GENERATOR}; there is none here.")
+        print(
+            f"{script} left out: the pinned generator needs a Python up to {LAST_WITH_GENERATOR}; there is none here."
+        )
         return 0 if script == "check" else 1
     command = [sys.executable, "-m", "hatch", "run", f"proto:{script}"]
     environment = {**os.environ, "HATCH_PYTHON": str(able[-1])}

@@ -41,8 +41,7 @@ def candidates(version: str) -> Iterator[Path]:
     for folder in os.get_exec_path():
         yield Path(folder) / f"python{version}"
     pyenv = Path(os.environ.get("PYENV_ROOT") or Path.home() / ".pyenv")
-    for folder in sorted((pyenv / "versions").glob(f"{version}.*"), key=lambda path: path.name):
-        yield folder / "bin" / f"python{version}"
+    yield from sorted((pyenv / "versions").glob(f"{version}.*/bin/python{version}"))
 
 
 def answers(interpreter: Path, version: str) -> bool:
@@ -52,7 +51,11 @@ def answers(interpreter: Path, version: str) -> bool:
     code = "import sys; print('%d.%d' % sys.version_info[:2])"
     try:
         done = subprocess.run(
-            [str(interpreter), "-I", "-c", code], stdout=subprocess.PIPE, stderr=subprocess.DEVNULL, timeout=30, text=True
+            [str(interpreter), "-I", "-c", code],
+            stdout=subprocess.PIPE,
+            stderr=subprocess.DEVNULL,
+            timeout=30,
+            text=True,
         )
     except (OSError, subprocess.TimeoutExpired):
         return False

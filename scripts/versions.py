@@ -32,7 +32,9 @@ def select(found: list[str]) -> list[str]:
     this = f"{sys.version_info.major}.{sys.version_info.minor}"
     with_minimum = [version for version in found if pythons.key(version) <= pythons.key(LAST_WITH_MINIMUM)]
     if not with_minimum:
-        print(f"The minimum versions are left out: they need a Python up to {LAST_WITH_MINIMUM}, and there is none here.")
+        print(
+            f"The minimum versions are left out: they need a Python up to {LAST_WITH_MINIMUM}, and there is none here."
+        )
     oldest = [f"versions.py{version}-minimum" for version in with_minimum[:1]]
     return oldest + [f"versions.py{version}-newest" for version in found if version != this]
 

@@ -13,7 +13,7 @@ from cogment_controller.trial_ids import checked_trial_ids, in_batches
 from cogment_controller.trial_info import TrialInfo
 from cogment_core.api import common_pb2, orchestrator_pb2
 from cogment_core.client import AwaitableClient, RemoteService
-from cogment_core.directory import ServiceType
+from cogment_core.endpoints import ServiceType
 from cogment_core.enums import TrialState
 from cogment_core.errors import NotFoundError, UsageError
 from cogment_core.events import ActorInfo
@@ -239,7 +239,7 @@ def _start_request(
     elif trial_params is not None:
         if not isinstance(trial_params, TrialParameters):  # pyright: ignore[reportUnnecessaryIsInstance]
             raise UsageError(f"trial_params is a TrialParameters, not {type(trial_params).__name__}")
-        request.params.ParseFromString(trial_params.serialize())
+        request.params.CopyFrom(trial_params.to_proto())
         if request.params.HasField("trial_config"):
             logger.warning("the config in trial_params is ignored: no pre-trial hook is called with given parameters")
     return request

@@ -10,13 +10,13 @@ from contextlib import aclosing
 from typing import TYPE_CHECKING, Any, Protocol, TypeVar
 
 from cogment_core import rpc
+from cogment_core.endpoints import redact_url
 
 if TYPE_CHECKING:
     import grpc.aio
     from google.protobuf.message import Message
 
-    from cogment_core.directory import ServiceType
-    from cogment_core.endpoints import Endpoint
+    from cogment_core.endpoints import Endpoint, ServiceType
     from cogment_core.specs import CogSettings
 
 __all__ = ["AwaitableClient", "ClientContext", "RemoteService"]
@@ -103,7 +103,7 @@ class RemoteService:
     @property
     def target(self) -> str:
         """Whom the calls go to, for messages."""
-        return self._endpoint.url
+        return redact_url(self._endpoint.url)
 
     def path(self, method: str) -> str:
         """Full name of ``method``, for messages."""

@@ -1,43 +1,43 @@
 """One end of an open bidirectional call, as a trial sees it.
 
 A trial is pushed forward by messages that come in, and answers at once. So both ends of a ``RunTrial`` call are used
-through the same three operations, whatever carries them: ``send`` never waits, ``receive`` hands each incoming message
-to a callback, ``drain`` waits until all is handed over. gRPC calls are adapted here; in-process calls
-(`cogment_core.inprocess`) are a ``Duplex`` already, and hand a message over by calling the other end's callback.
+through the same operations, whatever carries them: ``send`` never waits, ``receive`` hands each incoming message to a
+callback, ``drain`` waits until all is handed over. gRPC calls are adapted here; in-process calls
+(`cogment_core.inprocess`) have a ``Duplex`` of their own, which hands a message over by calling the other end's
+callback.
 """
 
 from __future__ import annotations
 
 import asyncio
-from collections import deque
-from collections.abc import Awaitable, Callable
+from collections.abc import Callable, Coroutine
 from typing import Any, Generic, Protocol, TypeVar
 
 import grpc
 import grpc.aio
 
-from cogment_core.errors import BacklogError, RpcError, UnavailableError, from_grpc
+from cogment_core import outbox
+from cogment_core.errors import RpcError, UnavailableError, from_grpc
+from cogment_core.outbox import BACKLOG_LIMIT, WRITE_TIMEOUT, Outbox
 
 __all__ = ["BACKLOG_LIMIT", "WRITE_TIMEOUT", "ClientDuplex", "Duplex", "ServerDuplex", "of_call", "of_context"]
-
-BACKLOG_LIMIT = 65_536
-"""How many messages may wait to be sent on one call before `BacklogError`."""
-
-WRITE_TIMEOUT = 5.0
-"""Seconds that the transport may take for one message before the peer counts as lost."""
 
 SendT = TypeVar("SendT")
 RecvT = TypeVar("RecvT")
 SendT_contra = TypeVar("SendT_contra", contravariant=True)
 RecvT_co = TypeVar("RecvT_co", covariant=True)
 
+_GRPC_ERRORS = (grpc.aio.AioRpcError, grpc.aio.BaseError, asyncio.InvalidStateError)
+"""What a read or a write of a gRPC call raises when the call is over or broken."""
+
 
 class Duplex(Protocol[SendT_contra, RecvT_co]):
     """One end of an open bidirectional call."""
 
-    def send(self, message: SendT_contra) -> None:
+    def send(self, message: SendT_contra, /) -> None:
         """Send ``message`` after all that was sent before. Returns at once.
 
+        The message must not be modified afterwards: it may not have been serialized yet, or never be (in process).
         After the call has ended, or the peer was lost, messages are dropped: `receive` tells.
 
         Raises:
@@ -45,8 +45,14 @@ class Duplex(Protocol[SendT_contra, RecvT_co]):
         """
         ...
 
-    async def receive(self, on_message: Callable[[RecvT_co], None]) -> None:
+    async def receive(self, on_message: Callable[[RecvT_co], None], /) -> None:
         """Hand over each incoming message, in order; called once. Returns when the peer has sent its last message.
+
+        Cancelling this ends the call of a client.
+
+        Args:
+            on_message: Called with each message, one at a time: what arrives while it runs waits until it returns.
+                It may use the duplex in any way. What it raises ends `receive`, and is raised by it.
 
         Raises:
             RpcError: The call broke. From the server's end a killed peer looks like a clean end first (measured), so
@@ -55,7 +61,10 @@ class Duplex(Protocol[SendT_contra, RecvT_co]):
         ...
 
     async def drain(self) -> None:
-        """Wait until every message that was sent is with the transport, or can no longer be."""
+        """Wait until every message that was sent is with the transport, or can no longer be.
+
+        A peer that takes nothing for `WRITE_TIMEOUT` counts as lost, so this is bounded.
+        """
         ...
 
     async def close(self) -> None:
@@ -63,30 +72,28 @@ class Duplex(Protocol[SendT_contra, RecvT_co]):
         ...
 
     def abandon(self) -> None:
-        """Drop the call now, whatever waits to be sent. Returns at once."""
+        """Drop the call now, whatever waits to be sent. Returns at once.
+
+        The client's call is cancelled. The server's handler has to return: only that completes its call.
+        """
         ...
 
 
 class _GrpcDuplex(Generic[SendT, RecvT]):
-    """What both ends of a gRPC call share: a queue with one writer, one reader, and a single end."""
+    """What both ends of a gRPC call share: an outbox, one reader, and a single end."""
 
-    def __init__(self) -> None:
+    def __init__(
+        self,
+        read: Callable[[], Coroutine[Any, Any, Any]],
+        write: Callable[[SendT], Coroutine[Any, Any, None]],
+        opening: Callable[[], Coroutine[Any, Any, None]] | None = None,
+    ) -> None:
         self._loop = asyncio.get_running_loop()
-        self._outgoing: deque[SendT] = deque()
-        self._writer: asyncio.Task[None] | None = None
-        self._written = 0
+        self._read = read
+        self._outbox = Outbox(write, self._write_failed, opening)
         self._end: asyncio.Future[None] = self._loop.create_future()
-
-    def send(self, message: SendT) -> None:
-        """See `Duplex.send`."""
-        if self._end.done():
-            return
-        if len(self._outgoing) >= BACKLOG_LIMIT:
-            raise BacklogError(f"{BACKLOG_LIMIT} messages wait for a peer that does not take them")
-        self._outgoing.append(message)
-        if self._writer is None:
-            # The writer lives as long as there is something to write, so that an idle call costs no task.
-            self._writer = self._loop.create_task(self._write_all())
+        self.send = self._outbox.put
+        self.drain = self._outbox.drain
 
     async def receive(self, on_message: Callable[[RecvT], None]) -> None:
         """See `Duplex.receive`."""
@@ -97,49 +104,40 @@ class _GrpcDuplex(Generic[SendT, RecvT]):
             reader.cancel()
             await asyncio.wait({reader})
 
-    async def drain(self) -> None:
-        """See `Duplex.drain`."""
-        while self._writer is not None:
-            await asyncio.wait({self._writer})
-
     async def close(self) -> None:
         """See `Duplex.close`."""
         await self.drain()
 
     def abandon(self) -> None:
         """See `Duplex.abandon`."""
-        self._finish(UnavailableError(grpc.StatusCode.UNAVAILABLE, "the call was abandoned"))
-
-    async def _write_all(self) -> None:
-        watchdog = self._loop.call_later(WRITE_TIMEOUT, self._check_progress, self._written)
-        try:
-            while self._outgoing and not self._lost():
-                await self._write(self._outgoing.popleft())
-                self._written += 1
-        except Exception as error:
-            # The reader knows better why the call broke; it gets the word first, see `_read_all`.
-            self._loop.call_soon(self._finish, _as_rpc_error(error))
-        finally:
-            watchdog.cancel()
-            self._writer = None
-
-    def _check_progress(self, written_before: int) -> None:
-        if self._writer is None:
-            return
-        if self._written == written_before:
-            text = f"the peer did not take a message for {WRITE_TIMEOUT:g} s"
-            self._finish(UnavailableError(grpc.StatusCode.UNAVAILABLE, text))
-        else:
-            self._loop.call_later(WRITE_TIMEOUT, self._check_progress, self._written)
+        self._outbox.stop()
+        self._finish(_unavailable("the call was abandoned"))
 
     async def _read_all(self, on_message: Callable[[RecvT], None]) -> None:
         try:
             while (message := await self._read()) is not grpc.aio.EOF:
                 on_message(message)
+        except asyncio.CancelledError:
+            # Either `receive` is over, or gRPC says in its way that the call was cancelled: its channel was closed.
+            self._finish(_unavailable("the call was cancelled"))
+            raise
+        except _GRPC_ERRORS as error:
+            self._finish(_as_rpc_error(error))
         except Exception as error:
-            self._finish(_as_rpc_error(error) if isinstance(error, grpc.aio.AioRpcError) else error)
+            self._finish(error)
         else:
-            self._finish(None)
+            self._read_to_end()
+
+    def _read_to_end(self) -> None:
+        self._finish(None)
+
+    def _write_failed(self, error: Exception) -> None:
+        """A write fails because the call is over or because it cannot be done."""
+        if isinstance(error, _GRPC_ERRORS):
+            # The reader knows why the call is over, and may have messages left to hand over before it says so.
+            self._loop.call_later(outbox.WRITE_TIMEOUT, self._finish, _as_rpc_error(error))
+        else:
+            self._finish(error)
 
     def _finish(self, error: Exception | None) -> None:
         """Settle how the call ended; the first to say so wins."""
@@ -150,38 +148,32 @@ class _GrpcDuplex(Generic[SendT, RecvT]):
             return
         self._end.set_exception(error)
         self._end.exception()  # marks it as retrieved: nobody may be in `receive`
-        self._outgoing.clear()
-        if self._writer is not None:
-            self._writer.cancel()
-
-    def _lost(self) -> bool:
-        return self._end.done() and self._end.exception() is not None
-
-    async def _write(self, message: SendT) -> None:
-        raise NotImplementedError
-
-    async def _read(self) -> Any:
-        raise NotImplementedError
+        self._outbox.stop()
 
 
 class ClientDuplex(_GrpcDuplex[SendT, RecvT]):
     """The caller's end of a ``grpc.aio`` bidirectional call."""
 
     def __init__(self, call: grpc.aio.StreamStreamCall[SendT, RecvT]) -> None:
-        super().__init__()
+        super().__init__(call.read, call.write, opening=call.wait_for_connection)
         self._call = call
-        self._write = call.write  # type: ignore[method-assign]
-        self._read = call.read  # type: ignore[method-assign]
 
     async def close(self) -> None:
         """Half-close after all that was sent."""
         await super().close()
-        if not self._call.done():
-            await self._call.done_writing()
+        if self._end.done() or self._call.done():
+            return
+        try:
+            await asyncio.wait_for(self._call.done_writing(), outbox.WRITE_TIMEOUT)
+        except asyncio.TimeoutError:
+            self._finish(_unavailable(f"the peer did not take the end for {outbox.WRITE_TIMEOUT:g} s"))
+        except _GRPC_ERRORS as error:
+            self._write_failed(error)
 
-    def abandon(self) -> None:
-        """Drop the call; the peer sees it cancelled."""
-        super().abandon()
+    def _finish(self, error: Exception | None) -> None:
+        super()._finish(error)
+        # Whether the server has completed the call, or this side has given it up: nothing more can be sent.
+        self._outbox.stop()
         self._call.cancel()
 
 
@@ -189,9 +181,22 @@ class ServerDuplex(_GrpcDuplex[SendT, RecvT]):
     """The servicer's end of a ``grpc.aio`` bidirectional call."""
 
     def __init__(self, context: grpc.aio.ServicerContext[RecvT, SendT]) -> None:
-        super().__init__()
-        self._write = context.write  # type: ignore[method-assign]
-        self._read = context.read  # type: ignore[method-assign]
+        super().__init__(context.read, context.write)
+        self._write_error: Exception | None = None
+        # Others than the handler may hold this end, and would read and write a call that is gone.
+        context.add_done_callback(self._handler_returned)  # type: ignore[arg-type]
+
+    def _handler_returned(self, _context: object) -> None:
+        self._finish(_unavailable("the call was completed"))
+        self._outbox.stop()
+
+    def _write_failed(self, error: Exception) -> None:
+        self._write_error = error
+        super()._write_failed(error)
+
+    def _read_to_end(self) -> None:
+        # A client that closes its side still reads; one that is gone seems to have closed its side first.
+        self._finish(None if self._write_error is None else _as_rpc_error(self._write_error))
 
 
 def of_call(call: Any) -> Duplex[Any, Any]:
@@ -204,7 +209,11 @@ def of_context(context: Any) -> Duplex[Any, Any]:
     return context.duplex() if hasattr(context, "duplex") else ServerDuplex(context)
 
 
+def _unavailable(text: str) -> UnavailableError:
+    return UnavailableError(grpc.StatusCode.UNAVAILABLE, text)
+
+
 def _as_rpc_error(error: Exception) -> RpcError:
     if isinstance(error, grpc.aio.AioRpcError):
         return from_grpc(error)
-    return UnavailableError(grpc.StatusCode.UNAVAILABLE, f"the call broke: {error}")
+    return _unavailable(f"the call broke: {error}")

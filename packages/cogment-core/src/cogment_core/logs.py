@@ -69,7 +69,7 @@ def _level(name: str) -> int | None:
     level = LOG_LEVELS.get(name.lower())
     if level is not None:
         return level
-    standard = logging.getLevelName(name.upper())
+    standard = getattr(logging, name.upper(), None)
     return standard if isinstance(standard, int) else None
 
 

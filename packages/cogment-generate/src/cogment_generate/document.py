@@ -9,15 +9,18 @@ from __future__ import annotations
 from collections.abc import Iterator
 from dataclasses import dataclass
 from pathlib import Path
+from typing import cast
 
 import yaml
 
 from cogment_generate.errors import CogmentGenerateError
 
-__all__ = ["MAX_BYTES", "MAX_DEPTH", "Place", "Text", "Value", "parse_document", "read_document", "shown"]
+__all__ = ["MAX_BYTES", "MAX_DEPTH", "MAX_EVENTS", "Place", "Text", "Value", "parse_document", "read_document", "shown"]
 
 MAX_BYTES = 256 * 1024
 MAX_DEPTH = 20
+MAX_EVENTS = 25_000
+"""About the number of keys and values; 256 kB of the shortest ones would take seconds to read."""
 
 _TAG_PREFIX = "tag:yaml.org,2002:"
 
@@ -35,6 +38,11 @@ class Place:
     def error(self, problem: str) -> CogmentGenerateError:
         """The error that says that there is a ``problem`` here."""
         return CogmentGenerateError(f"{self}: {problem}")
+
+    def inside(self, key: str, line: int | None = None) -> Place:
+        """The place of ``key`` in the section that is here; it has this line too if no other is given."""
+        path = f"{self.key}.{key}" if self.key else key
+        return Place(self.file, line or self.line, path)
 
     def __str__(self) -> str:
         return f"{self.file}:{self.line}: {self.key}" if self.key else f"{self.file}:{self.line}"
@@ -67,8 +75,8 @@ class Value:
         """The value of ``key`` in this section, absent if the section or the key is."""
         for name, node in self._fields():
             if name == key:
-                return Value(node, self._inside(node, key))
-        return Value(None, Place(self.place.file, self.place.line, self._path(key)))
+                return Value(node, self.place.inside(key, node.start_mark.line + 1))
+        return Value(None, self.place.inside(key))
 
     def keys(self) -> list[str]:
         """The keys of this section, none if it is absent."""
@@ -114,18 +122,12 @@ class Value:
             if isinstance(key, yaml.ScalarNode):
                 yield key.value, node
 
-    def _inside(self, node: yaml.Node, key: str) -> Place:
-        return Place(self.place.file, node.start_mark.line + 1, self._path(key))
-
-    def _path(self, key: str) -> str:
-        return f"{self.place.key}.{key}" if self.place.key else key
-
     def _kind(self) -> str:
-        kinds = {yaml.MappingNode: "a section of keys", yaml.SequenceNode: "a list"}
-        tag = self.node.tag if self.node is not None else "nothing"
-        name = tag.removeprefix(_TAG_PREFIX)
-        article = "an" if name[:1] in "aeiou" else "a"
-        return kinds.get(type(self.node), f"{article} {name} value")
+        if isinstance(self.node, yaml.MappingNode):
+            return "a section of keys"
+        if isinstance(self.node, yaml.SequenceNode):
+            return "a list"
+        return f"a value of type {self.node.tag.removeprefix(_TAG_PREFIX)!r}" if self.node else "nothing"
 
 
 def read_document(path: Path) -> Value:
@@ -178,21 +180,26 @@ class _LimitedLoader(yaml.SafeLoader):
         super().__init__(text)
         self._file = file
         self._level = 0
+        self._events = 0
 
     def get_event(self) -> yaml.Event:
-        event: yaml.Event = super().get_event()
+        event = cast("yaml.Event", super().get_event())  # type: ignore[no-untyped-call]
+        self._events += 1
         if isinstance(event, yaml.CollectionStartEvent):
             self._level += 1
         elif isinstance(event, yaml.CollectionEndEvent):
             self._level -= 1
         problem = self._problem(event)
         if problem:
-            raise CogmentGenerateError(f"{self._file}:{event.start_mark.line + 1}: {problem}")
+            line = event.start_mark.line + 1 if event.start_mark else 1
+            raise CogmentGenerateError(f"{self._file}:{line}: {problem}")
         return event
 
     def _problem(self, event: yaml.Event) -> str:
         if self._level > MAX_DEPTH:
-            return f"is nested deeper than {MAX_DEPTH} levels"
+            return f"is nested deeper than {MAX_DEPTH} levels, the limit for a spec file"
+        if self._events > MAX_EVENTS:
+            return f"has more than {MAX_EVENTS} keys and values, the limit for a spec file"
         if isinstance(event, yaml.AliasEvent) or getattr(event, "anchor", None) is not None:
             return "anchors (&name) and aliases (*name) are not supported: write the value out where it is needed"
         if isinstance(event, yaml.ScalarEvent) and event.value == "<<" and event.style is None:
@@ -215,8 +222,8 @@ def _refuse_duplicate_keys(value: Value) -> None:
         seen: set[str] = set()
         for key, node in value.node.value:
             name = key.value if isinstance(key, yaml.ScalarNode) else "?"
-            inner = Value(node, Place(value.place.file, key.start_mark.line + 1, value._path(name)))
+            place = value.place.inside(name, key.start_mark.line + 1)
             if name in seen and isinstance(key, yaml.ScalarNode):
-                raise inner.place.error("is written twice: keep one")
+                raise place.error("is written twice: keep one")
             seen.add(name)
-            _refuse_duplicate_keys(inner)
+            _refuse_duplicate_keys(Value(node, place))

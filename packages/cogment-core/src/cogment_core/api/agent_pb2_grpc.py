@@ -6,7 +6,8 @@ from cogment_core.api import common_pb2 as cogment_dot_api_dot_common__pb2
 
 
 class ServiceActorSPStub(object):
-    """Missing associated documentation comment in .proto file."""
+    """Implemented by actor services, called by the Orchestrator.
+    """
 
     def __init__(self, channel):
         """Constructor.
@@ -32,22 +33,26 @@ class ServiceActorSPStub(object):
 
 
 class ServiceActorSPServicer(object):
-    """Missing associated documentation comment in .proto file."""
+    """Implemented by actor services, called by the Orchestrator.
+    """
 
     def RunTrial(self, request_iterator, context):
-        """Missing associated documentation comment in .proto file."""
+        """One actor in one trial, from its init_input to END. Metadata: "trial-id".
+        """
         context.set_code(grpc.StatusCode.UNIMPLEMENTED)
         context.set_details('Method not implemented!')
         raise NotImplementedError('Method not implemented!')
 
     def Version(self, request, context):
-        """Missing associated documentation comment in .proto file."""
+        """The versions of the service.
+        """
         context.set_code(grpc.StatusCode.UNIMPLEMENTED)
         context.set_details('Method not implemented!')
         raise NotImplementedError('Method not implemented!')
 
     def Status(self, request, context):
-        """Missing associated documentation comment in .proto file."""
+        """How the service is doing; also its health check.
+        """
         context.set_code(grpc.StatusCode.UNIMPLEMENTED)
         context.set_details('Method not implemented!')
         raise NotImplementedError('Method not implemented!')
@@ -78,7 +83,8 @@ def add_ServiceActorSPServicer_to_server(servicer, server):
 
  # This class is part of an EXPERIMENTAL API.
 class ServiceActorSP(object):
-    """Missing associated documentation comment in .proto file."""
+    """Implemented by actor services, called by the Orchestrator.
+    """
 
     @staticmethod
     def RunTrial(request_iterator,

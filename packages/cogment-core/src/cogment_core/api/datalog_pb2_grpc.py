@@ -7,7 +7,8 @@ from cogment_core.api import datalog_pb2 as cogment_dot_api_dot_datalog__pb2
 
 
 class DatalogSPStub(object):
-    """Missing associated documentation comment in .proto file."""
+    """Implemented by data loggers, called by the Orchestrator.
+    """
 
     def __init__(self, channel):
         """Constructor.
@@ -33,22 +34,27 @@ class DatalogSPStub(object):
 
 
 class DatalogSPServicer(object):
-    """Missing associated documentation comment in .proto file."""
+    """Implemented by data loggers, called by the Orchestrator.
+    """
 
     def RunTrialDatalog(self, request_iterator, context):
-        """Missing associated documentation comment in .proto file."""
+        """The log of one trial: its parameters first, then its samples. It is complete with the sample of state ENDED.
+        Metadata: "trial-id", "user-id".
+        """
         context.set_code(grpc.StatusCode.UNIMPLEMENTED)
         context.set_details('Method not implemented!')
         raise NotImplementedError('Method not implemented!')
 
     def Version(self, request, context):
-        """Missing associated documentation comment in .proto file."""
+        """The versions of the service.
+        """
         context.set_code(grpc.StatusCode.UNIMPLEMENTED)
         context.set_details('Method not implemented!')
         raise NotImplementedError('Method not implemented!')
 
     def Status(self, request, context):
-        """Missing associated documentation comment in .proto file."""
+        """How the service is doing; also its health check.
+        """
         context.set_code(grpc.StatusCode.UNIMPLEMENTED)
         context.set_details('Method not implemented!')
         raise NotImplementedError('Method not implemented!')
@@ -79,7 +85,8 @@ def add_DatalogSPServicer_to_server(servicer, server):
 
  # This class is part of an EXPERIMENTAL API.
 class DatalogSP(object):
-    """Missing associated documentation comment in .proto file."""
+    """Implemented by data loggers, called by the Orchestrator.
+    """
 
     @staticmethod
     def RunTrialDatalog(request_iterator,

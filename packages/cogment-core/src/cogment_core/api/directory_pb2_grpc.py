@@ -7,7 +7,9 @@ from cogment_core.api import directory_pb2 as cogment_dot_api_dot_directory__pb2
 
 
 class DirectorySPStub(object):
-    """Missing associated documentation comment in .proto file."""
+    """Implemented by the Directory. Metadata of its calls: "authentication-token"; entries can be found and removed only
+    with the token that they were registered with.
+    """
 
     def __init__(self, channel):
         """Constructor.
@@ -43,34 +45,41 @@ class DirectorySPStub(object):
 
 
 class DirectorySPServicer(object):
-    """Missing associated documentation comment in .proto file."""
+    """Implemented by the Directory. Metadata of its calls: "authentication-token"; entries can be found and removed only
+    with the token that they were registered with.
+    """
 
     def Register(self, request_iterator, context):
-        """Missing associated documentation comment in .proto file."""
+        """Adds services; one reply for each request, in order.
+        """
         context.set_code(grpc.StatusCode.UNIMPLEMENTED)
         context.set_details('Method not implemented!')
         raise NotImplementedError('Method not implemented!')
 
     def Deregister(self, request_iterator, context):
-        """Missing associated documentation comment in .proto file."""
+        """Removes services; one reply for each request, in order.
+        """
         context.set_code(grpc.StatusCode.UNIMPLEMENTED)
         context.set_details('Method not implemented!')
         raise NotImplementedError('Method not implemented!')
 
     def Inquire(self, request, context):
-        """Missing associated documentation comment in .proto file."""
+        """Finds the services that fit and are healthy.
+        """
         context.set_code(grpc.StatusCode.UNIMPLEMENTED)
         context.set_details('Method not implemented!')
         raise NotImplementedError('Method not implemented!')
 
     def Version(self, request, context):
-        """Missing associated documentation comment in .proto file."""
+        """The versions of the Directory.
+        """
         context.set_code(grpc.StatusCode.UNIMPLEMENTED)
         context.set_details('Method not implemented!')
         raise NotImplementedError('Method not implemented!')
 
     def Status(self, request, context):
-        """Missing associated documentation comment in .proto file."""
+        """How the Directory is doing.
+        """
         context.set_code(grpc.StatusCode.UNIMPLEMENTED)
         context.set_details('Method not implemented!')
         raise NotImplementedError('Method not implemented!')
@@ -111,7 +120,9 @@ def add_DirectorySPServicer_to_server(servicer, server):
 
  # This class is part of an EXPERIMENTAL API.
 class DirectorySP(object):
-    """Missing associated documentation comment in .proto file."""
+    """Implemented by the Directory. Metadata of its calls: "authentication-token"; entries can be found and removed only
+    with the token that they were registered with.
+    """
 
     @staticmethod
     def Register(request_iterator,

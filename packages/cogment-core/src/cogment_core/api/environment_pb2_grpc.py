@@ -7,7 +7,8 @@ from cogment_core.api import environment_pb2 as cogment_dot_api_dot_environment_
 
 
 class EnvironmentSPStub(object):
-    """Missing associated documentation comment in .proto file."""
+    """Implemented by environment services, called by the Orchestrator.
+    """
 
     def __init__(self, channel):
         """Constructor.
@@ -33,22 +34,26 @@ class EnvironmentSPStub(object):
 
 
 class EnvironmentSPServicer(object):
-    """Missing associated documentation comment in .proto file."""
+    """Implemented by environment services, called by the Orchestrator.
+    """
 
     def RunTrial(self, request_iterator, context):
-        """Missing associated documentation comment in .proto file."""
+        """The environment of one trial, from its init_input to END. Metadata: "trial-id".
+        """
         context.set_code(grpc.StatusCode.UNIMPLEMENTED)
         context.set_details('Method not implemented!')
         raise NotImplementedError('Method not implemented!')
 
     def Version(self, request, context):
-        """Missing associated documentation comment in .proto file."""
+        """The versions of the service.
+        """
         context.set_code(grpc.StatusCode.UNIMPLEMENTED)
         context.set_details('Method not implemented!')
         raise NotImplementedError('Method not implemented!')
 
     def Status(self, request, context):
-        """Missing associated documentation comment in .proto file."""
+        """How the service is doing; also its health check.
+        """
         context.set_code(grpc.StatusCode.UNIMPLEMENTED)
         context.set_details('Method not implemented!')
         raise NotImplementedError('Method not implemented!')
@@ -79,7 +84,8 @@ def add_EnvironmentSPServicer_to_server(servicer, server):
 
  # This class is part of an EXPERIMENTAL API.
 class EnvironmentSP(object):
-    """Missing associated documentation comment in .proto file."""
+    """Implemented by environment services, called by the Orchestrator.
+    """
 
     @staticmethod
     def RunTrial(request_iterator,

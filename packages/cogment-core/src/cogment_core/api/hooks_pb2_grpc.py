@@ -7,7 +7,8 @@ from cogment_core.api import hooks_pb2 as cogment_dot_api_dot_hooks__pb2
 
 
 class TrialHooksSPStub(object):
-    """Missing associated documentation comment in .proto file."""
+    """Implemented by pre-trial hooks, called by the Orchestrator, one hook after the other.
+    """
 
     def __init__(self, channel):
         """Constructor.
@@ -33,22 +34,26 @@ class TrialHooksSPStub(object):
 
 
 class TrialHooksSPServicer(object):
-    """Missing associated documentation comment in .proto file."""
+    """Implemented by pre-trial hooks, called by the Orchestrator, one hook after the other.
+    """
 
     def OnPreTrial(self, request, context):
-        """Missing associated documentation comment in .proto file."""
+        """Gives the parameters that the trial will have, or that the next hook gets. Metadata: "trial-id", "user-id".
+        """
         context.set_code(grpc.StatusCode.UNIMPLEMENTED)
         context.set_details('Method not implemented!')
         raise NotImplementedError('Method not implemented!')
 
     def Version(self, request, context):
-        """Missing associated documentation comment in .proto file."""
+        """The versions of the service.
+        """
         context.set_code(grpc.StatusCode.UNIMPLEMENTED)
         context.set_details('Method not implemented!')
         raise NotImplementedError('Method not implemented!')
 
     def Status(self, request, context):
-        """Missing associated documentation comment in .proto file."""
+        """How the service is doing; also its health check.
+        """
         context.set_code(grpc.StatusCode.UNIMPLEMENTED)
         context.set_details('Method not implemented!')
         raise NotImplementedError('Method not implemented!')
@@ -79,7 +84,8 @@ def add_TrialHooksSPServicer_to_server(servicer, server):
 
  # This class is part of an EXPERIMENTAL API.
 class TrialHooksSP(object):
-    """Missing associated documentation comment in .proto file."""
+    """Implemented by pre-trial hooks, called by the Orchestrator, one hook after the other.
+    """
 
     @staticmethod
     def OnPreTrial(request,

@@ -7,7 +7,8 @@ from cogment_core.api import model_registry_pb2 as cogment_dot_api_dot_model__re
 
 
 class ModelRegistrySPStub(object):
-    """Missing associated documentation comment in .proto file."""
+    """Implemented by the Model Registry.
+    """
 
     def __init__(self, channel):
         """Constructor.
@@ -63,58 +64,68 @@ class ModelRegistrySPStub(object):
 
 
 class ModelRegistrySPServicer(object):
-    """Missing associated documentation comment in .proto file."""
+    """Implemented by the Model Registry.
+    """
 
     def CreateOrUpdateModel(self, request, context):
-        """Missing associated documentation comment in .proto file."""
+        """Makes a model without versions, or replaces the user data of one.
+        """
         context.set_code(grpc.StatusCode.UNIMPLEMENTED)
         context.set_details('Method not implemented!')
         raise NotImplementedError('Method not implemented!')
 
     def DeleteModel(self, request, context):
-        """Missing associated documentation comment in .proto file."""
+        """Removes a model with all its versions.
+        """
         context.set_code(grpc.StatusCode.UNIMPLEMENTED)
         context.set_details('Method not implemented!')
         raise NotImplementedError('Method not implemented!')
 
     def RetrieveModels(self, request, context):
-        """Missing associated documentation comment in .proto file."""
+        """Lists models, page by page.
+        """
         context.set_code(grpc.StatusCode.UNIMPLEMENTED)
         context.set_details('Method not implemented!')
         raise NotImplementedError('Method not implemented!')
 
     def CreateVersion(self, request_iterator, context):
-        """Missing associated documentation comment in .proto file."""
+        """Adds a version: a header, then its data in as many pieces as it takes.
+        """
         context.set_code(grpc.StatusCode.UNIMPLEMENTED)
         context.set_details('Method not implemented!')
         raise NotImplementedError('Method not implemented!')
 
     def RetrieveVersionInfos(self, request, context):
-        """Missing associated documentation comment in .proto file."""
+        """Describes versions of one model, page by page.
+        """
         context.set_code(grpc.StatusCode.UNIMPLEMENTED)
         context.set_details('Method not implemented!')
         raise NotImplementedError('Method not implemented!')
 
     def RetrieveVersionData(self, request, context):
-        """Missing associated documentation comment in .proto file."""
+        """The data of one version, in pieces.
+        """
         context.set_code(grpc.StatusCode.UNIMPLEMENTED)
         context.set_details('Method not implemented!')
         raise NotImplementedError('Method not implemented!')
 
     def VersionUpdate(self, request, context):
-        """Missing associated documentation comment in .proto file."""
+        """The latest version of a model, now and each time that there is a newer one. It ends when the caller leaves.
+        """
         context.set_code(grpc.StatusCode.UNIMPLEMENTED)
         context.set_details('Method not implemented!')
         raise NotImplementedError('Method not implemented!')
 
     def Version(self, request, context):
-        """Missing associated documentation comment in .proto file."""
+        """The versions of the service.
+        """
         context.set_code(grpc.StatusCode.UNIMPLEMENTED)
         context.set_details('Method not implemented!')
         raise NotImplementedError('Method not implemented!')
 
     def Status(self, request, context):
-        """Missing associated documentation comment in .proto file."""
+        """How the service is doing; also its health check.
+        """
         context.set_code(grpc.StatusCode.UNIMPLEMENTED)
         context.set_details('Method not implemented!')
         raise NotImplementedError('Method not implemented!')
@@ -175,7 +186,8 @@ def add_ModelRegistrySPServicer_to_server(servicer, server):
 
  # This class is part of an EXPERIMENTAL API.
 class ModelRegistrySP(object):
-    """Missing associated documentation comment in .proto file."""
+    """Implemented by the Model Registry.
+    """
 
     @staticmethod
     def CreateOrUpdateModel(request,

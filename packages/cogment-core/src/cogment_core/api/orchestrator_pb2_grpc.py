@@ -7,7 +7,8 @@ from cogment_core.api import orchestrator_pb2 as cogment_dot_api_dot_orchestrato
 
 
 class TrialLifecycleSPStub(object):
-    """Missing associated documentation comment in .proto file."""
+    """Implemented by the Orchestrator, called by controllers.
+    """
 
     def __init__(self, channel):
         """Constructor.
@@ -48,40 +49,47 @@ class TrialLifecycleSPStub(object):
 
 
 class TrialLifecycleSPServicer(object):
-    """Missing associated documentation comment in .proto file."""
+    """Implemented by the Orchestrator, called by controllers.
+    """
 
     def StartTrial(self, request, context):
-        """Missing associated documentation comment in .proto file."""
+        """Starts a trial. The reply comes when the parameters are final, before any component is connected.
+        """
         context.set_code(grpc.StatusCode.UNIMPLEMENTED)
         context.set_details('Method not implemented!')
         raise NotImplementedError('Method not implemented!')
 
     def TerminateTrial(self, request, context):
-        """Missing associated documentation comment in .proto file."""
+        """Ends trials; unknown ones are passed over. Metadata: "trial-id", once for each of them.
+        """
         context.set_code(grpc.StatusCode.UNIMPLEMENTED)
         context.set_details('Method not implemented!')
         raise NotImplementedError('Method not implemented!')
 
     def GetTrialInfo(self, request, context):
-        """Missing associated documentation comment in .proto file."""
+        """Describes trials; unknown ones are passed over. Metadata: "trial-id", once for each of them, or none for all.
+        """
         context.set_code(grpc.StatusCode.UNIMPLEMENTED)
         context.set_details('Method not implemented!')
         raise NotImplementedError('Method not implemented!')
 
     def WatchTrials(self, request, context):
-        """Missing associated documentation comment in .proto file."""
+        """The trials in the states that are asked for: those that are now, then each one that enters such a state.
+        """
         context.set_code(grpc.StatusCode.UNIMPLEMENTED)
         context.set_details('Method not implemented!')
         raise NotImplementedError('Method not implemented!')
 
     def Version(self, request, context):
-        """Missing associated documentation comment in .proto file."""
+        """The versions of the service.
+        """
         context.set_code(grpc.StatusCode.UNIMPLEMENTED)
         context.set_details('Method not implemented!')
         raise NotImplementedError('Method not implemented!')
 
     def Status(self, request, context):
-        """Missing associated documentation comment in .proto file."""
+        """How the service is doing; also its health check.
+        """
         context.set_code(grpc.StatusCode.UNIMPLEMENTED)
         context.set_details('Method not implemented!')
         raise NotImplementedError('Method not implemented!')
@@ -127,7 +135,8 @@ def add_TrialLifecycleSPServicer_to_server(servicer, server):
 
  # This class is part of an EXPERIMENTAL API.
 class TrialLifecycleSP(object):
-    """Missing associated documentation comment in .proto file."""
+    """Implemented by the Orchestrator, called by controllers.
+    """
 
     @staticmethod
     def StartTrial(request,
@@ -233,7 +242,8 @@ class TrialLifecycleSP(object):
 
 
 class ClientActorSPStub(object):
-    """Missing associated documentation comment in .proto file."""
+    """Implemented by the Orchestrator, called by actors that join trials by themselves.
+    """
 
     def __init__(self, channel):
         """Constructor.
@@ -259,22 +269,26 @@ class ClientActorSPStub(object):
 
 
 class ClientActorSPServicer(object):
-    """Missing associated documentation comment in .proto file."""
+    """Implemented by the Orchestrator, called by actors that join trials by themselves.
+    """
 
     def RunTrial(self, request_iterator, context):
-        """Missing associated documentation comment in .proto file."""
+        """One actor in one trial that is PENDING, from its init_output to END. Metadata: "trial-id".
+        """
         context.set_code(grpc.StatusCode.UNIMPLEMENTED)
         context.set_details('Method not implemented!')
         raise NotImplementedError('Method not implemented!')
 
     def Version(self, request, context):
-        """Missing associated documentation comment in .proto file."""
+        """The versions of the service.
+        """
         context.set_code(grpc.StatusCode.UNIMPLEMENTED)
         context.set_details('Method not implemented!')
         raise NotImplementedError('Method not implemented!')
 
     def Status(self, request, context):
-        """Missing associated documentation comment in .proto file."""
+        """How the service is doing; also its health check.
+        """
         context.set_code(grpc.StatusCode.UNIMPLEMENTED)
         context.set_details('Method not implemented!')
         raise NotImplementedError('Method not implemented!')
@@ -305,7 +319,8 @@ def add_ClientActorSPServicer_to_server(servicer, server):
 
  # This class is part of an EXPERIMENTAL API.
 class ClientActorSP(object):
-    """Missing associated documentation comment in .proto file."""
+    """Implemented by the Orchestrator, called by actors that join trials by themselves.
+    """
 
     @staticmethod
     def RunTrial(request_iterator,

@@ -7,7 +7,8 @@ from cogment_core.api import trial_datastore_pb2 as cogment_dot_api_dot_trial__d
 
 
 class TrialDatastoreSPStub(object):
-    """Missing associated documentation comment in .proto file."""
+    """Implemented by the Trial Datastore.
+    """
 
     def __init__(self, channel):
         """Constructor.
@@ -53,46 +54,54 @@ class TrialDatastoreSPStub(object):
 
 
 class TrialDatastoreSPServicer(object):
-    """Missing associated documentation comment in .proto file."""
+    """Implemented by the Trial Datastore.
+    """
 
     def RetrieveTrials(self, request, context):
-        """Missing associated documentation comment in .proto file."""
+        """Lists trials in the order in which they were added, page by page.
+        """
         context.set_code(grpc.StatusCode.UNIMPLEMENTED)
         context.set_details('Method not implemented!')
         raise NotImplementedError('Method not implemented!')
 
     def RetrieveSamples(self, request, context):
-        """Missing associated documentation comment in .proto file."""
+        """The samples of trials, those to come included: it ends when all these trials have ended.
+        """
         context.set_code(grpc.StatusCode.UNIMPLEMENTED)
         context.set_details('Method not implemented!')
         raise NotImplementedError('Method not implemented!')
 
     def AddTrial(self, request, context):
-        """Missing associated documentation comment in .proto file."""
+        """Adds a trial, or replaces its parameters. Metadata: "trial-id".
+        """
         context.set_code(grpc.StatusCode.UNIMPLEMENTED)
         context.set_details('Method not implemented!')
         raise NotImplementedError('Method not implemented!')
 
     def AddSample(self, request_iterator, context):
-        """Missing associated documentation comment in .proto file."""
+        """Adds samples to one trial. Metadata: "trial-id".
+        """
         context.set_code(grpc.StatusCode.UNIMPLEMENTED)
         context.set_details('Method not implemented!')
         raise NotImplementedError('Method not implemented!')
 
     def DeleteTrials(self, request, context):
-        """Missing associated documentation comment in .proto file."""
+        """Removes trials with their samples; unknown ones are passed over.
+        """
         context.set_code(grpc.StatusCode.UNIMPLEMENTED)
         context.set_details('Method not implemented!')
         raise NotImplementedError('Method not implemented!')
 
     def Version(self, request, context):
-        """Missing associated documentation comment in .proto file."""
+        """The versions of the service.
+        """
         context.set_code(grpc.StatusCode.UNIMPLEMENTED)
         context.set_details('Method not implemented!')
         raise NotImplementedError('Method not implemented!')
 
     def Status(self, request, context):
-        """Missing associated documentation comment in .proto file."""
+        """How the service is doing; also its health check.
+        """
         context.set_code(grpc.StatusCode.UNIMPLEMENTED)
         context.set_details('Method not implemented!')
         raise NotImplementedError('Method not implemented!')
@@ -143,7 +152,8 @@ def add_TrialDatastoreSPServicer_to_server(servicer, server):
 
  # This class is part of an EXPERIMENTAL API.
 class TrialDatastoreSP(object):
-    """Missing associated documentation comment in .proto file."""
+    """Implemented by the Trial Datastore.
+    """
 
     @staticmethod
     def RetrieveTrials(request,

@@ -4,7 +4,7 @@ from __future__ import annotations
 
 from dataclasses import dataclass
 
-__all__ = ["Allowance", "Limits"]
+__all__ = ["Allowance", "Limits", "deliveries"]
 
 BYTES_PER_DELIVERY = 16_384
 """A large payload counts as one more delivery for each block of this size."""
@@ -19,7 +19,7 @@ class Limits:
     buffered_ticks: int = 1_000
     """Samples that are kept for late rewards (``nb_buffered_ticks``)."""
     deliveries: int = 20_000
-    """Deliveries (sources or messages, times receivers) that one actor may cause in a tick, and per second of a long tick."""
+    """What one actor may cause to be delivered (sources or messages, times receivers) in a tick, and per second of it."""
     pending_rewards: int = 10_000
     """Reward sources that may wait for one receiver's next observation."""
     sample_records: int = 100_000

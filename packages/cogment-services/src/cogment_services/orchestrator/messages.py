@@ -42,9 +42,9 @@ def environment_init(params: TrialParams) -> EnvRunTrialInput:
 
 def actor_end(details: str) -> ActorRunTrialInput:
     """The last word to an actor; ``details`` say why, unless the trial ended as it should."""
-    return ActorRunTrialInput(state=END, details=details or None)
+    return ActorRunTrialInput(state=END, details=details) if details else ActorRunTrialInput(state=END)
 
 
 def environment_end(details: str) -> EnvRunTrialInput:
     """The last word to the environment, see `actor_end`."""
-    return EnvRunTrialInput(state=END, details=details or None)
+    return EnvRunTrialInput(state=END, details=details) if details else EnvRunTrialInput(state=END)

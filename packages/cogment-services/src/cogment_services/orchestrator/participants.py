@@ -111,6 +111,11 @@ class Participant:
         self.acked = False
         """Whether it said that it has sent all it had to send."""
 
+    def forget(self) -> None:
+        """Let go of what it was sent and did: the trial is over."""
+        self.action = None
+        self.pending = []
+
 
 class Cast:
     """All actors of a trial, in the order of its parameters.

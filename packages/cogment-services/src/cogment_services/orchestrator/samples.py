@@ -8,13 +8,12 @@ from collections.abc import Callable, Iterable
 from cogment_core.api.common_pb2 import Action, Message, Reward, TrialState
 from cogment_core.api.datalog_pb2 import DatalogSample, SampleInfo
 from cogment_core.api.environment_pb2 import ObservationSet
+from cogment_services.orchestrator.texts import OUT_OF_SYNC
 
-__all__ = ["NO_ACTION_TICK", "OUT_OF_SYNC", "SampleBuffer"]
+__all__ = ["NO_ACTION_TICK", "SampleBuffer"]
 
 NO_ACTION_TICK = -2
 """``tick_id`` of the placeholder that stands where an actor did not act."""
-
-OUT_OF_SYNC = "Out of sync reward"
 
 
 class SampleBuffer:

@@ -1,0 +1,80 @@
+"""Checks of the values that users give.
+
+Each takes the name of what is checked, for the error, and a value. It returns the value to use, or raises a
+`UsageError` that says what it has to be.
+"""
+
+from __future__ import annotations
+
+import math
+import operator
+import reprlib
+from collections.abc import Callable
+from typing import cast
+
+from cogment_core.errors import UsageError
+
+__all__ = ["as_bytes", "as_flag", "as_seconds", "as_text", "as_whole", "wrong"]
+
+_LARGEST_FLOAT32 = (2 - 2**-23) * 2.0**127
+
+
+def as_text(name: str, value: object) -> str:
+    """``value``, which has to be text that can be sent."""
+    if not isinstance(value, str):
+        raise wrong(name, "text", value)
+    try:
+        value.encode()
+    except UnicodeEncodeError:
+        raise wrong(name, "text that can be encoded in UTF-8", value) from None
+    return value
+
+
+def as_whole(lowest: int, highest: int) -> Callable[[str, object], int]:
+    """A check for whole numbers in a range, both ends included; of any integer type but ``bool``."""
+
+    def check(name: str, value: object) -> int:
+        expected = f"a whole number from {lowest} to {highest}"
+        if isinstance(value, bool):
+            raise wrong(name, expected, value)
+        try:
+            number = operator.index(value)  # type: ignore[arg-type]
+        except TypeError:
+            raise wrong(name, expected, value) from None
+        if not lowest <= number <= highest:
+            raise wrong(name, expected, value)
+        return number
+
+    return check
+
+
+def as_seconds(name: str, value: object) -> float:
+    """``value`` as a number of seconds; 0, or less, means no limit, and infinite is refused in favour of it."""
+    try:
+        number = float(value)  # type: ignore[arg-type]
+    except (TypeError, ValueError, OverflowError):
+        raise wrong(name, "a number of seconds", value) from None
+    if math.isnan(number) or abs(number) > _LARGEST_FLOAT32:
+        raise wrong(name, "a finite number of seconds (0 for no limit)", value)
+    return number
+
+
+def as_flag(name: str, value: object) -> bool:
+    """``value``, which has to be True or False."""
+    if not isinstance(value, bool):
+        raise wrong(name, "True or False", value)
+    return value
+
+
+def as_bytes(name: str, value: object) -> bytes:
+    """``value`` as bytes."""
+    if isinstance(value, bytes):
+        return value
+    if not isinstance(value, (bytearray, memoryview)):
+        raise wrong(name, "bytes", value)
+    return bytes(cast("bytearray", value))
+
+
+def wrong(name: str, expected: str, value: object) -> UsageError:
+    """The error that says that ``name`` has to be as ``expected``, and is not."""
+    return UsageError(f"{name} has to be {expected}, not {reprlib.repr(value)} ({type(value).__name__})")

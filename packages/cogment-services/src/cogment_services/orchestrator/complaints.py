@@ -1,0 +1,40 @@
+"""What participants do wrong without ending anything: told once, then counted."""
+
+from __future__ import annotations
+
+from collections import Counter
+
+from cogment_core.logs import logger
+
+__all__ = ["Complaints"]
+
+
+class Complaints:
+    """The complaints about the participants of one trial.
+
+    The first of a kind about a participant is logged as it comes. The others are counted, and their number is logged at
+    the end, so that a participant cannot fill the log.
+
+    Args:
+        trial_id: The trial, for the log.
+    """
+
+    __slots__ = ("_trial_id", "counts")
+
+    def __init__(self, trial_id: str) -> None:
+        self._trial_id = trial_id
+        self.counts: Counter[tuple[str, str]] = Counter()
+        """How often each participant (by name) gave cause for each kind of complaint (its text, not filled in)."""
+
+    def note(self, who: str, what: str, *details: object) -> None:
+        """Complain about ``who``: ``what % details``. The texts of ``what`` are a small fixed set."""
+        key = (who, what)
+        self.counts[key] += 1
+        if self.counts[key] == 1:
+            logger.warning("trial [%s]: [%s] " + what, self._trial_id, who, *details)
+
+    def summarize(self) -> None:
+        """Log how often each complaint came after the first time."""
+        for (who, what), count in self.counts.items():
+            if count > 1:
+                logger.warning("trial [%s]: [%s] %d times in all: %s", self._trial_id, who, count, what)

@@ -1,0 +1,169 @@
+"""The stream of one trial's samples to its datalog.
+
+The trial never waits for it: samples that the datalog does not take in time are kept up to a limit, then dropped and
+counted. A lost datalog costs the samples from there on, and nothing else.
+"""
+
+from __future__ import annotations
+
+import asyncio
+from collections import deque
+from collections.abc import Callable, Iterable
+from typing import Any
+
+from cogment_core.api.common_pb2 import TrialParams
+from cogment_core.api.datalog_pb2 import DatalogSample, RunTrialDatalogInput
+from cogment_core.duplex import Duplex, of_call
+from cogment_core.errors import CogmentError
+from cogment_core.logs import logger
+from cogment_core.tasks import TaskOwner
+
+__all__ = ["BUFFER_BYTES", "BUFFER_SAMPLES", "DatalogStream", "excluded_fields"]
+
+BUFFER_SAMPLES = 10_000
+"""How many samples of a trial may wait for its datalog."""
+
+BUFFER_BYTES = 64 * 1024 * 1024
+"""How many bytes of samples of a trial may wait for its datalog."""
+
+BATCH = 100
+"""How many samples are handed to the transport at a time."""
+
+CLOSE_TIMEOUT = 10.0
+"""Seconds that the datalog has to take the last samples."""
+
+LINGER = 3600.0
+"""Seconds that a datalog has to complete its call after that: it may still work on what it got."""
+
+
+def excluded_fields(names: Iterable[str], trial_id: str) -> tuple[str, ...]:
+    """The fields of samples among ``names``; what is not a field is warned about."""
+    known = set(DatalogSample.DESCRIPTOR.fields_by_name)
+    excluded = tuple(dict.fromkeys(names))
+    for name in excluded:
+        if name not in known:
+            text = "trial [%s]: samples have no field %r to exclude (there are: %s)"
+            logger.warning(text, trial_id, name, ", ".join(sorted(known)))
+    return tuple(name for name in excluded if name in known)
+
+
+class DatalogStream:
+    """Sends the parameters of a trial and then its samples, in order.
+
+    Args:
+        trial_id: The trial.
+        params: Its parameters, sent first.
+        open_call: Opens the stream.
+        delay: Seconds to wait before that.
+        pumps: Owner of the task that sends: it is done once everything was sent, or cannot be.
+        listeners: Owner of the task that listens: it is done once the datalog has completed the call.
+        on_drop: Called for each sample that is dropped.
+    """
+
+    def __init__(
+        self,
+        trial_id: str,
+        params: TrialParams,
+        open_call: Callable[[], Any],
+        *,
+        delay: float,
+        pumps: TaskOwner,
+        listeners: TaskOwner,
+        on_drop: Callable[[], None],
+    ) -> None:
+        self._trial_id = trial_id
+        self._excluded = excluded_fields(params.datalog.exclude_fields, trial_id)
+        self._open_call = open_call
+        self._listeners = listeners
+        self._on_drop = on_drop
+        self._samples: deque[tuple[DatalogSample, int]] = deque()
+        self._bytes = 0
+        self._news = asyncio.Event()
+        self._finishing = False
+        self._lost = False
+        self.acknowledged = 0
+        """How many messages the datalog has replied to; many datalogs never do."""
+        self.dropped = 0
+        """How many samples were not sent."""
+        self._what = f"the datalog of trial [{trial_id}]"
+        pumps.spawn(self._pump(params, delay), what=self._what)
+
+    def log(self, sample: DatalogSample) -> None:
+        """Send ``sample``, which is ours from now on, as soon as the datalog takes it."""
+        for field in self._excluded:
+            sample.ClearField(field)  # type: ignore[arg-type]
+        size = sample.ByteSize()
+        if self._lost or len(self._samples) >= BUFFER_SAMPLES or self._bytes + size > BUFFER_BYTES:
+            self._drop()
+            return
+        self._bytes += size
+        self._samples.append((sample, size))
+        self._news.set()
+
+    def finish(self) -> None:
+        """There are no more samples: complete the stream once all are sent."""
+        self._finishing = True
+        self._news.set()
+        if self.dropped:
+            logger.error("trial [%s]: %d samples were not sent to the datalog", self._trial_id, self.dropped)
+
+    def _drop(self) -> None:
+        self.dropped += 1
+        self._on_drop()
+        if self.dropped == 1 and not self._lost:
+            text = "trial [%s]: the datalog does not take samples as fast as they are made: dropping some"
+            logger.error(text, self._trial_id)
+
+    async def _pump(self, params: TrialParams, delay: float) -> None:
+        if delay > 0:
+            await asyncio.sleep(delay)
+        duplex = of_call(self._open_call())
+        listener = self._listeners.spawn(self._listen(duplex), what=f"replies of {self._what}")
+        try:
+            duplex.send(RunTrialDatalogInput(trial_params=params))
+            await self._send_all(duplex)
+            await asyncio.wait_for(duplex.close(), CLOSE_TIMEOUT)
+        except asyncio.TimeoutError:
+            self._lose("it does not take the last samples")
+            duplex.abandon()
+        except BaseException:
+            duplex.abandon()
+            raise
+        limit = asyncio.get_running_loop().call_later(LINGER, duplex.abandon)
+        listener.add_done_callback(lambda _: limit.cancel())
+
+    async def _send_all(self, duplex: Duplex[Any, Any]) -> None:
+        while not self._lost:
+            for _ in range(min(BATCH, len(self._samples))):
+                sample, size = self._samples.popleft()
+                duplex.send(RunTrialDatalogInput(sample=sample))
+                self._bytes -= size
+            await duplex.drain()
+            if not self._samples:
+                if self._finishing:
+                    return
+                self._news.clear()
+                await self._news.wait()
+
+    async def _listen(self, duplex: Duplex[Any, Any]) -> None:
+        try:
+            await duplex.receive(self._on_reply)
+            reason = "it has ended the stream"
+        except CogmentError as error:
+            reason = str(error)
+        finally:
+            duplex.abandon()
+        self._lose(reason)
+
+    def _on_reply(self, _: object) -> None:
+        self.acknowledged += 1
+
+    def _lose(self, reason: str) -> None:
+        if self._lost or (self._finishing and not self._samples):
+            return
+        self._lost = True
+        logger.error("trial [%s]: the datalog is lost: %s", self._trial_id, reason)
+        for _ in range(len(self._samples)):
+            self._drop()
+        self._samples.clear()
+        self._news.set()

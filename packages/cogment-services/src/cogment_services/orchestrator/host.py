@@ -1,0 +1,28 @@
+"""What the trials of an Orchestrator share."""
+
+from __future__ import annotations
+
+from dataclasses import dataclass, field
+from functools import partial
+
+from cogment_core.tasks import TaskOwner
+from cogment_services.orchestrator.limits import Limits
+from cogment_services.orchestrator.metrics import OrchestratorMetrics
+from cogment_services.orchestrator.peers import Pacer
+
+__all__ = ["Host"]
+
+
+@dataclass(frozen=True)
+class Host:
+    """What all trials of an Orchestrator share."""
+
+    limits: Limits
+    metrics: OrchestratorMetrics
+    pacer: Pacer = field(default_factory=Pacer)
+    peers: TaskOwner = field(default_factory=partial(TaskOwner, "Orchestrator"))
+    """Receive from peers until these have completed their streams."""
+    farewells: TaskOwner = field(default_factory=partial(TaskOwner, "Orchestrator"))
+    """Send the last messages to peers."""
+    pumps: TaskOwner = field(default_factory=partial(TaskOwner, "Orchestrator"))
+    """Send samples."""

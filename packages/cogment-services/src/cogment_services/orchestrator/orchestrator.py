@@ -1,0 +1,1 @@
+"""The Orchestrator, to be run in any process and event loop."""

@@ -1,0 +1,200 @@
+"""The peers of a trial: its environment and its actors, each at the other end of one stream."""
+
+from __future__ import annotations
+
+import asyncio
+from collections.abc import Callable
+from typing import Any, Protocol
+
+from cogment_core.duplex import Duplex, of_call
+from cogment_core.errors import BacklogError, CogmentError
+from cogment_core.logs import logger
+from cogment_core.tasks import TaskOwner
+
+__all__ = ["ClientPeer", "Pacer", "Peer", "ServicePeer"]
+
+RELEASE_TIMEOUT = 5.0
+"""Seconds that a peer has to take what was sent to it before its stream was released."""
+
+LINGER = 3600.0
+"""Seconds that a released service has to complete its call: an implementation may still learn from what it saw."""
+
+
+class Peer(Protocol):
+    """The Orchestrator's end of a stream of a trial. No method waits."""
+
+    def send(self, message: Any) -> None:
+        """Send ``message``; a peer that does not take it counts as gone."""
+        ...
+
+    def release(self) -> None:
+        """Complete the stream: nothing more will be sent, and nothing that comes is of interest."""
+        ...
+
+    def drop(self) -> None:
+        """End the stream at once."""
+        ...
+
+
+class Pacer:
+    """Spreads the opening of streams: servers refuse some of thousands that come at once (measured).
+
+    Args:
+        burst: How many may be opened at once.
+        rate: How many per second after that.
+    """
+
+    def __init__(self, burst: int = 200, rate: float = 1000.0) -> None:
+        self._interval = 1 / rate
+        self._slack = burst / rate
+        self._next = 0.0
+
+    def delay(self, now: float) -> float:
+        """Seconds to wait, from ``now``, before opening a stream."""
+        self._next = max(self._next, now - self._slack) + self._interval
+        return max(0.0, self._next - now)
+
+
+class ServicePeer:
+    """A peer that the Orchestrator calls.
+
+    Args:
+        what: Who it is, for the log.
+        open_call: Opens the stream.
+        delay: Seconds to wait before that; what is sent meanwhile waits too.
+        on_message: Called with each message.
+        on_gone: Called once with the reason if the stream ends before it was released.
+        tasks: Owner of the task that receives: it is done once the peer has completed the call.
+        farewells: Owner of the task that sends the last messages.
+    """
+
+    __slots__ = ("_duplex", "_farewells", "_on_gone", "_on_message", "_open_call", "_task", "_waiting", "_what")
+
+    def __init__(
+        self,
+        what: str,
+        open_call: Callable[[], Any],
+        *,
+        delay: float,
+        on_message: Callable[[Any], None],
+        on_gone: Callable[[str], None],
+        tasks: TaskOwner,
+        farewells: TaskOwner,
+    ) -> None:
+        self._what = what
+        self._open_call = open_call
+        self._on_message: Callable[[Any], None] | None = on_message
+        self._on_gone: Callable[[str], None] | None = on_gone
+        self._farewells = farewells
+        self._waiting: list[Any] = []
+        self._duplex: Duplex[Any, Any] | None = None if delay > 0 else of_call(open_call())
+        self._task = tasks.spawn(self._run(delay), what=what)
+
+    def send(self, message: Any) -> None:
+        """See `Peer.send`."""
+        if self._duplex is None:
+            self._waiting.append(message)
+            return
+        try:
+            self._duplex.send(message)
+        except BacklogError as error:
+            self._gone(str(error))
+
+    def release(self) -> None:
+        """See `Peer.release`."""
+        if self._on_gone is None:
+            return
+        self._on_gone = self._on_message = None
+        if self._duplex is None:
+            self._task.cancel()
+        elif not self._task.done():
+            self._farewells.spawn(self._complete(self._duplex), what=f"release of {self._what}")
+
+    def drop(self) -> None:
+        """See `Peer.drop`."""
+        self._on_gone = self._on_message = None
+        self._task.cancel()
+
+    async def _run(self, delay: float) -> None:
+        try:
+            duplex = self._duplex or await self._open_later(delay)
+            await duplex.receive(self._receive)
+            reason = "the stream ended"
+        except CogmentError as error:
+            reason = str(error)
+        finally:
+            if self._duplex is not None:
+                self._duplex.abandon()
+        self._tell(reason)
+
+    async def _open_later(self, delay: float) -> Duplex[Any, Any]:
+        await asyncio.sleep(delay)
+        self._duplex = of_call(self._open_call())
+        for message in self._waiting:
+            self._duplex.send(message)
+        self._waiting.clear()
+        return self._duplex
+
+    def _receive(self, message: Any) -> None:
+        if self._on_message is not None:
+            self._on_message(message)
+
+    def _gone(self, reason: str) -> None:
+        self._task.cancel()
+        self._tell(reason)
+
+    def _tell(self, reason: str) -> None:
+        on_gone, self._on_gone, self._on_message = self._on_gone, None, None
+        if on_gone is not None:
+            on_gone(reason)
+
+    async def _complete(self, duplex: Duplex[Any, Any]) -> None:
+        try:
+            await asyncio.wait_for(duplex.close(), RELEASE_TIMEOUT)
+        except asyncio.TimeoutError:
+            logger.info("%s does not take the end of its trial", self._what)
+            duplex.abandon()
+        limit = asyncio.get_running_loop().call_later(LINGER, duplex.abandon)
+        self._task.add_done_callback(lambda _: limit.cancel())
+
+
+class ClientPeer:
+    """A peer that called the Orchestrator: a client actor that has joined.
+
+    Args:
+        duplex: The stream.
+        on_gone: Called once with the reason if the stream ends before it was released.
+    """
+
+    __slots__ = ("_duplex", "_on_gone", "released")
+
+    def __init__(self, duplex: Duplex[Any, Any], on_gone: Callable[[str], None]) -> None:
+        self._duplex = duplex
+        self._on_gone: Callable[[str], None] | None = on_gone
+        self.released: asyncio.Future[None] = asyncio.get_running_loop().create_future()
+        """Done when the call may be completed."""
+
+    def send(self, message: Any) -> None:
+        """See `Peer.send`."""
+        try:
+            self._duplex.send(message)
+        except BacklogError as error:
+            self.gone(str(error))
+
+    def gone(self, reason: str) -> None:
+        """The stream has ended."""
+        on_gone, self._on_gone = self._on_gone, None
+        if on_gone is not None:
+            self._duplex.abandon()
+            on_gone(reason)
+
+    def release(self) -> None:
+        """See `Peer.release`."""
+        self._on_gone = None
+        if not self.released.done():
+            self.released.set_result(None)
+
+    def drop(self) -> None:
+        """See `Peer.drop`."""
+        self.release()
+        self._duplex.abandon()

@@ -1,0 +1,8 @@
+"""`cogment_core.api.common_pb2`, under the name that existing code imports."""
+
+import sys
+
+from cogment_core.api import common_pb2
+from cogment_core.api.common_pb2 import *  # noqa: F403  # for type checkers, which do not see the next line
+
+sys.modules[__name__] = common_pb2

@@ -1,0 +1,7 @@
+"""The kinds of services that a Directory knows."""
+
+from __future__ import annotations
+
+from cogment_core.directory import ServiceType
+
+__all__ = ["ServiceType"]
