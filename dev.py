@@ -73,7 +73,7 @@ def usage() -> str:
     return "\n".join(["usage: python3 dev.py TASK [ARGS]", "", *lines])
 
 
-def command_of(task: str, args: "list[str]") -> "list[str]":
+def command_of(task: str, args: list[str]) -> list[str]:
     """The command line of ``task``: one of our scripts, Hatch, or a script of a Hatch environment."""
     environment, _, script = task.partition(":")
     if environment in OWN_SCRIPTS:
@@ -91,18 +91,19 @@ def set_up() -> None:
     print(f"dev.py: first run with Python {VERSION}, setting up in {HOME.relative_to(ROOT)} ...", flush=True)
     STAMP.unlink(missing_ok=True)
     must([sys.executable, "-m", "venv", "--clear", str(HOME)], "could not make a virtual environment")
-    must([str(PYTHON), "-m", "pip", "install", "--quiet", HATCH], f"could not install {HATCH}")
+    install = [str(PYTHON), "-m", "pip", "install", "--quiet", "--disable-pip-version-check", HATCH]
+    must(install, f"could not install {HATCH}")
     (HOME / "hatch.toml").touch()
     STAMP.write_text(HATCH)
 
 
-def must(command: "list[str]", failure: str) -> None:
+def must(command: list[str], failure: str) -> None:
     """Run ``command``; when it fails, end with ``failure``: the command itself has said why."""
     if subprocess.call(command) != 0:
         sys.exit(f"dev.py: {failure}; the lines above say why.")
 
 
-def run(command: "list[str]") -> int:
+def run(command: list[str]) -> int:
     """Run ``command`` from the root of the repository with the settings that Hatch and uv need."""
     environment = {**os.environ, **settings()}
     os.chdir(ROOT)
@@ -112,7 +113,7 @@ def run(command: "list[str]") -> int:
     return subprocess.call(command, env=environment)
 
 
-def settings() -> "dict[str, str]":
+def settings() -> dict[str, str]:
     """Environment variables that keep Hatch inside this folder and show uv what pip knows."""
     return {
         "HATCH_CONFIG": str(HOME / "hatch.toml"),
@@ -122,16 +123,16 @@ def settings() -> "dict[str, str]":
     }
 
 
-def pip_options() -> "dict[str, str]":
+def pip_options() -> dict[str, str]:
     """The options that pip is configured with on this machine."""
     listed = subprocess.run([str(PYTHON), "-m", "pip", "config", "list"], stdout=subprocess.PIPE, text=True, check=True)
     pairs = (line.partition("=") for line in listed.stdout.splitlines())
     return {key.rpartition(".")[2]: ast.literal_eval(value) for key, _, value in pairs if value}
 
 
-def uv_settings(options: "dict[str, str]") -> "dict[str, str]":
+def uv_settings(options: dict[str, str]) -> dict[str, str]:
     """What uv has to be told to look where pip looks, given pip's ``options``."""
-    found: "dict[str, str]" = {}
+    found: dict[str, str] = {}
     for option, (variable, separator) in PIP_TO_UV.items():
         values = options.get(option, "").split()
         if option == "find-links":  # pip passes over folders that are not there, uv fails on them

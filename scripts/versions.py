@@ -23,7 +23,8 @@ def main() -> int:
     environments = select(list(found))
     path = os.pathsep.join([*(str(interpreter.parent) for interpreter in found.values()), os.environ.get("PATH", "")])
     results = {name: run(name, path, sys.argv[1:]) for name in environments}
-    print("\n" + "\n".join(f"{name}: {'failed' if code else 'passed'}" for name, code in results.items()))
+    for name, code in results.items():
+        print(f"{name}: {'failed' if code else 'passed'}")
     return 1 if any(results.values()) else 0
 
 

@@ -86,7 +86,7 @@ def try_all(work: Path) -> None:
     """``cogment[all]`` brings every package and both commands."""
     python = install(work, "all", f"cogment[all] @ {wheel(work / 'dist', 'cogment').as_uri()}")
     call([python, "-c", f"import {', '.join(name.replace('-', '_') for name in NAMES)}"])
-    for command in (["-m", "cogment.generate"], ["-m", "cogment_generate"], ["-m", "cogment_services"]):
+    for command in (["-m", "cogment.generate"], ["-m", "cogment_generate"]):
         call([python, *command, "--help"], stdout=subprocess.DEVNULL)
     call([str(Path(python).with_name("cogment")), "--help"], stdout=subprocess.DEVNULL)
     print("cogment[all]: every package imported, every command answers")

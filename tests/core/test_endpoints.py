@@ -71,7 +71,9 @@ def test_a_client_url_is_recognized_in_all_its_forms(url):
     assert parse_url(url) == ClientUrl()
 
 
-@pytest.mark.parametrize("url", ["cogment://discover", "cogment://discover/", "Cogment://DISCOVER", "cogment://discover?"])
+@pytest.mark.parametrize(
+    "url", ["cogment://discover", "cogment://discover/", "Cogment://DISCOVER", "cogment://discover?"]
+)
 def test_a_discovery_url_without_path_takes_its_type_from_the_context(url):
     """Without a path, the place of use says what to look for."""
     parsed = parse_url(url)
@@ -183,7 +185,7 @@ def test_what_is_not_an_endpoint_url_is_refused_with_a_way_out(url, says):
 
 @given(st.text() | st.text("cogment:/dsrvp?&=#%+_id cl[]@0159\n").map("cogment://discover".__add__))
 def test_any_text_is_understood_or_refused(text):
-    """No text makes the parser fail otherwise than with an `EndpointError`; what it accepts, it formats and reads again."""
+    """No text makes the parser fail otherwise than with an `EndpointError`; what it accepts, it can write."""
     try:
         parsed = parse_url(text)
     except EndpointError:
@@ -296,7 +298,8 @@ def test_a_served_endpoint_listens_on_all_interfaces_by_default():
 
 
 @pytest.mark.parametrize(
-    ("host", "address"), [("127.0.0.1", "127.0.0.1:9000"), ("::1", "[::1]:9000"), ("[::1]", "[::1]:9000"), ("", "[::]:9000")]
+    ("host", "address"),
+    [("127.0.0.1", "127.0.0.1:9000"), ("::1", "[::1]:9000"), ("[::1]", "[::1]:9000"), ("", "[::]:9000")],
 )
 def test_a_host_narrows_where_to_listen(host, address):
     """With a host, only its interface is listened on; IPv6 addresses get brackets."""

@@ -4,18 +4,19 @@ import copy
 import logging
 import math
 import random
-from types import SimpleNamespace
+from types import ModuleType, SimpleNamespace
 
 import pytest
 from google.protobuf.wrappers_pb2 import BytesValue, Int32Value, StringValue
 from hypothesis import given
+from hypothesis import settings as hypothesis_settings
 from hypothesis import strategies as st
 from hypothesis.stateful import RuleBasedStateMachine, invariant, rule
 
-from cogment_core.actor_parameters import ActorKeywords
 from cogment_core.api import common_pb2
 from cogment_core.errors import CogmentError, DecodeError, SpecsError, UsageError
-from cogment_core.parameters import ActorParameters, ActorParametersList, TrialKeywords, TrialParameters
+from cogment_core.parameter_keywords import ActorKeywords, TrialKeywords
+from cogment_core.parameters import ActorParameters, ActorParametersList, TrialParameters
 from cogment_core.specs import ActorClass, ActorClassList
 
 SPECS = SimpleNamespace(
@@ -226,7 +227,7 @@ def test_seconds_are_checked():
         one.response_timeout = good
         assert one.response_timeout == value
     for wrong in ("soon", [1], math.inf, math.nan, 1e300, 10**400, object()):
-        with pytest.raises(UsageError, match="response_timeout has to be .*seconds"):
+        with pytest.raises(UsageError, match=r"response_timeout has to be .*seconds"):
             one.response_timeout = wrong
     assert one.response_timeout == -1
 
@@ -319,7 +320,7 @@ def test_a_payload_that_the_specs_do_not_have_is_refused():
     """Where the specs have no type, there is nothing to set or read."""
     params = TrialParameters(BARE_SPECS)
     for name in ("config", "environment_config"):
-        with pytest.raises(SpecsError, match="no .*config_type"):
+        with pytest.raises(SpecsError, match=r"no .*config_type"):
             setattr(params, name, StringValue())
     with pytest.raises(SpecsError, match="'plain' has no config_type"):
         ActorParameters(SPECS, "plain", config=StringValue())
@@ -348,7 +349,7 @@ def test_payloads_without_specs():
 def test_a_payload_that_cannot_be_read_is_a_decode_error():
     """Bytes that are not the specs' message say so when they are read, not before."""
     params = TrialParameters(SPECS, config_serialized=b"\xff")
-    with pytest.raises(DecodeError, match="TrialParameters.config"):
+    with pytest.raises(DecodeError, match=r"TrialParameters\.config"):
         _ = params.config
 
 
@@ -369,7 +370,8 @@ def test_the_class_of_an_actor_is_fixed():
 
 
 @pytest.mark.parametrize(
-    "arguments", [{}, {"class_name": ""}, {"class_name": 5}, {"actor_class": b"x"}, {"class_name": "a", "actor_class": "b"}]
+    "arguments",
+    [{}, {"class_name": ""}, {"class_name": 5}, {"actor_class": b"x"}, {"class_name": "a", "actor_class": "b"}],
 )
 def test_an_actor_needs_one_class(arguments):
     """The class is text, given once."""
@@ -428,7 +430,7 @@ def test_names_are_looked_up_anew_each_time():
     params.actors.insert(0, actor("b", implementation="first"))
     assert params.actors["b"].implementation == "first"
     assert params.actors.index_of("c") == 2
-    with pytest.raises(CogmentError, match="no actor is called 'x'.*known: a, b, b, c"):
+    with pytest.raises(CogmentError, match=r"no actor is called 'x'.*known: a, b, b, c"):
         params.actors["x"]
     params.actors["a"] = actor("replaced")
     assert names(params.actors) == ["b", "replaced", "c", "b"]
@@ -456,7 +458,7 @@ def test_wrong_keys_and_items_are_refused():
             params.actors = [actor("ok"), wrong]
     with pytest.raises(ValueError, match="1 actors cannot be assigned to a slice of 2"):
         params.actors[::-1] = [actor("x")]
-    with pytest.raises(ValueError, match="not in list|is not"):
+    with pytest.raises(ValueError, match="not in list"):
         params.actors.remove(actor("x"))
     with pytest.raises(TypeError):
         params.actors = 5
@@ -561,15 +563,11 @@ class ListModel(RuleBasedStateMachine):
 
     @rule(index=index, name=name)
     def replace(self, index, name):
-        self.both(
-            lambda: self.actors.__setitem__(index, actor(name)), lambda: self.model.__setitem__(index, name)
-        )
+        self.both(lambda: self.actors.__setitem__(index, actor(name)), lambda: self.model.__setitem__(index, name))
 
     @rule(index=index, name=name)
     def rename(self, index, name):
-        self.both(
-            lambda: setattr(self.actors[index], "name", name), lambda: self.model.__setitem__(index, name)
-        )
+        self.both(lambda: setattr(self.actors[index], "name", name), lambda: self.model.__setitem__(index, name))
 
     @rule(part=part)
     def get_slice(self, part):
@@ -624,13 +622,13 @@ class ListModel(RuleBasedStateMachine):
         assert names(self.actors) == self.model
         assert len(self.actors) == len(self.model)
         assert names(reversed(self.actors)) == self.model[::-1]
-        assert self.actors + [] == [] + self.actors == self.actors.copy() == self.actors
+        assert self.actors + self.model[:0] == self.model[:0] + self.actors == self.actors.copy() == self.actors
         assert [each.name for each in self.params.to_proto().actors] == self.model
         assert self.params.actors is self.actors
 
 
 TestActorsAreAList = ListModel.TestCase
-TestActorsAreAList.settings = __import__("hypothesis").settings(max_examples=40, stateful_step_count=25, deadline=None)
+TestActorsAreAList.settings = hypothesis_settings(max_examples=40, stateful_step_count=25, deadline=None)
 
 
 # --- The whole
@@ -695,7 +693,7 @@ def test_parameters_compare_by_value():
 
 def test_copies_are_independent():
     """Shallow and deep copies keep the specs, which cannot be copied, and share nothing else."""
-    settings = __import__("types").ModuleType("cog_settings")
+    settings = ModuleType("cog_settings")
     settings.actor_classes, settings.trial, settings.environment = SPECS.actor_classes, SPECS.trial, SPECS.environment
     params = TrialParameters(settings, actors=[actor("a")], config=StringValue(value="c"))
     for duplicate in (copy.copy(params), copy.deepcopy(params)):

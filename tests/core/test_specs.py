@@ -46,7 +46,7 @@ def test_membership_is_about_classes_only():
 def test_an_unknown_class_is_an_attribute_error_that_lists_the_known():
     """By attribute and by name; `get` gives the default instead."""
     for access in (lambda: CLASSES.plyer, lambda: CLASSES["plyer"]):
-        with pytest.raises(AttributeError, match="'plyer' is not in the specs.*player"):
+        with pytest.raises(AttributeError, match=r"'plyer' is not in the specs.*player"):
             access()
     assert CLASSES.get("plyer") is None
     assert CLASSES.get("plyer", PLAYER) is PLAYER
@@ -64,7 +64,7 @@ def test_the_sdk_asks_for_classes_with_an_error_of_its_own():
     """`actor_class_of` says whether there are no specs, or not this class."""
     settings = SimpleNamespace(actor_classes=CLASSES)
     assert actor_class_of(settings, "player") is PLAYER
-    with pytest.raises(SpecsError, match="'plyer' is not in the specs.*player"):
+    with pytest.raises(SpecsError, match=r"'plyer' is not in the specs.*player"):
         actor_class_of(settings, "plyer")
     with pytest.raises(SpecsError, match="cog_settings"):
         actor_class_of(None, "player")

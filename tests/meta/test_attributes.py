@@ -2,11 +2,12 @@
 
 from __future__ import annotations
 
-from collections.abc import Callable
-from typing import Any
+from collections.abc import AsyncIterator, Callable
+
+import pytest
+from google.protobuf.any_pb2 import Any as AnyMessage
 
 import cogment
-import pytest
 from cogment.actor import ActorSession
 from cogment.api import common_pb2, datalog_pb2, environment_pb2
 from cogment.control import TrialInfo
@@ -16,7 +17,6 @@ from cogment.prehook import PrehookSession
 from cogment.session import ActorInfo, RecvAction, RecvEvent, RecvMessage, RecvObservation, RecvReward, RecvRewardSource
 from cogment_core.sessions.link import Link
 from cogment_core.sessions.observer import SessionObserver
-from google.protobuf.any_pb2 import Any as AnyMessage
 
 TRIAL_PARAMETERS = """
     config config_serialized properties max_steps max_inactivity nb_buffered_ticks datalog_endpoint
@@ -36,20 +36,32 @@ def context() -> cogment.Context:
 def environment_session() -> EnvironmentSession:
     init = environment_pb2.EnvInitialInput(name="env", impl_name="default")
     return EnvironmentSession(
-        "t", init, impl_name="default", config_type=None, actor_specs=[], link=Link(list), observer=SessionObserver()
+        "t",
+        init,
+        impl_name="default",
+        config_type=None,
+        actor_specs=[],
+        link=Link(lambda message: None),
+        observer=SessionObserver(),
     )
 
 
 def actor_session() -> ActorSession:
     init = common_pb2.ActorInitialInput(actor_name="a", actor_class="c", env_name="env")
     return ActorSession(
-        "t", init, impl_name="i", spec=None, link=Link(list), joined_by_client=False, observer=SessionObserver()
+        "t",
+        init,
+        impl_name="i",
+        spec=None,
+        link=Link(lambda message: None),
+        joined_by_client=False,
+        observer=SessionObserver(),
     )
 
 
-async def no_requests() -> Any:
-    for request in ():
-        yield request
+async def no_requests() -> AsyncIterator[datalog_pb2.RunTrialDatalogInput]:
+    return
+    yield datalog_pb2.RunTrialDatalogInput()
 
 
 def datalog_session() -> DatalogSession:
@@ -74,7 +86,7 @@ ATTRIBUTES: dict[Callable[[], object], str] = {
     lambda: ActorInfo("a", "c"): "actor_name actor_class_name",
     lambda: RecvEvent(cogment.EventType.ACTIVE): "type observation actions rewards messages",
     lambda: RecvObservation(1, 2, b"", AnyMessage): "tick_id timestamp observation",
-    lambda: RecvAction(0, 1, cogment.ActorStatus.ACTIVE, 2, AnyMessage()): "tick_id actor_index status timestamp action",
+    lambda: RecvAction(0, 1, cogment.ActorStatus.ACTIVE, 2, None): "tick_id actor_index status timestamp action",
     lambda: RecvMessage(1, "a", "b", AnyMessage()): "tick_id receiver_name sender_name payload",
     lambda: RecvReward(1, "a", 2.0, ()): "tick_id receiver_name value",
     lambda: RecvRewardSource(1.0, 1.0, "a", None): "value confidence sender_name user_data",

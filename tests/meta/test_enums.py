@@ -4,8 +4,9 @@ from __future__ import annotations
 
 import enum
 
-import cogment
 import pytest
+
+import cogment
 from cogment.api import common_pb2, directory_pb2, trial_datastore_pb2
 
 NUMBERS: dict[type[enum.Enum], dict[str, int]] = {

@@ -6,8 +6,9 @@ import subprocess
 import sys
 from pathlib import Path
 
-import cogment.generate
 import pytest
+
+import cogment.generate
 from cogment.errors import CogmentGenerateError
 
 WITHOUT_EXTRA = "import sys; sys.modules['cogment_generate'] = None; "

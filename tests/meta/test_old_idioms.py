@@ -4,11 +4,13 @@ from __future__ import annotations
 
 import enum
 import inspect
-from types import ModuleType, SimpleNamespace
+from types import ModuleType
 from typing import Any
 
-import cogment
 import pytest
+from google.protobuf.wrappers_pb2 import Int32Value
+
+import cogment
 from cogment.actor import ActorSession
 from cogment.api import common_pb2
 from cogment.control import Controller, TrialState
@@ -18,7 +20,6 @@ from cogment.session import ActorInfo, RecvEvent
 from cogment.utils import logger
 from cogment_core.sessions.link import Link
 from cogment_core.sessions.observer import SessionObserver
-from google.protobuf.wrappers_pb2 import Int32Value, StringValue
 
 ORCHESTRATOR = cogment.Endpoint("grpc://localhost:9000")
 
@@ -26,10 +27,11 @@ ORCHESTRATOR = cogment.Endpoint("grpc://localhost:9000")
 def cog_settings() -> ModuleType:
     """A module as the existing generator writes it."""
     module = ModuleType("cog_settings")
-    namespace: dict[str, Any] = {"Int32Value": Int32Value, "StringValue": StringValue, "SimpleNamespace": SimpleNamespace}
     exec(
         """
 import cogment as _cog
+from google.protobuf.wrappers_pb2 import Int32Value, StringValue
+from types import SimpleNamespace
 
 _player_class = _cog.actor.ActorClass(
     name="player", config_type=StringValue, action_space=Int32Value, observation_space=StringValue
@@ -38,9 +40,8 @@ actor_classes = _cog.actor.ActorClassList(_player_class)
 trial = SimpleNamespace(config_type=StringValue)
 environment = SimpleNamespace(config_type=None)
 """,
-        namespace,
+        module.__dict__,
     )
-    module.__dict__.update(namespace)
     return module
 
 
@@ -117,7 +118,7 @@ def test_positional_and_keyword_registration() -> None:
     context.register_environment(impl, "CartPole-v1")
 
 
-def test_live_session_changes_its_class() -> None:
+async def test_live_session_changes_its_class() -> None:
     """A session can be given the class of a sub-class made on the fly, and attributes of its own."""
 
     class Helper:
@@ -126,16 +127,15 @@ def test_live_session_changes_its_class() -> None:
 
     init = common_pb2.ActorInitialInput(actor_name="a", actor_class="player", env_name="env")
 
-    async def make() -> ActorSession:
-        return ActorSession(
-            "t", init, impl_name="i", spec=None, link=Link(list), joined_by_client=False, observer=SessionObserver()
-        )
-
-    session: Any = make().send
-    coroutine = make()
-    with pytest.raises(StopIteration) as stopped:
-        coroutine.send(None)
-    session = stopped.value.value
+    session: Any = ActorSession(
+        "t",
+        init,
+        impl_name="i",
+        spec=None,
+        link=Link(lambda message: None),
+        joined_by_client=False,
+        observer=SessionObserver(),
+    )
     session.__class__ = type("Wrapped", (session.__class__, Helper), {})
     session.model = object()
     assert session.shout() == "a!"

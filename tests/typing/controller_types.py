@@ -1,12 +1,14 @@
+# pyright: strict, reportUnnecessaryTypeIgnoreComment=true
 """What a Controller takes and gives."""
 
 from __future__ import annotations
 
+from google.protobuf.wrappers_pb2 import StringValue
+from typing_extensions import assert_type
+
 import cogment
 from cogment.control import Controller, TrialInfo
 from cogment.session import ActorInfo
-from google.protobuf.wrappers_pb2 import StringValue
-from typing_extensions import assert_type
 
 
 async def get_a_controller(context: cogment.Context) -> None:
@@ -15,7 +17,7 @@ async def get_a_controller(context: cogment.Context) -> None:
     assert_type(controller, Controller)
     assert_type(await controller, Controller)
     assert_type(await context.get_controller(), Controller)
-    context.get_controller("grpc://localhost:9000")  # type: ignore[arg-type]  # pyright: ignore[reportArgumentType]
+    context.get_controller("grpc://localhost:9000")  # type: ignore[arg-type]
 
 
 async def start_trials(controller: Controller, parameters: cogment.TrialParameters) -> None:
@@ -24,8 +26,8 @@ async def start_trials(controller: Controller, parameters: cogment.TrialParamete
     await controller.start_trial(StringValue(value="easy"), "my-trial")
     await controller.start_trial(trial_config=b"\n\x04easy", timeout=5)
     await controller.start_trial(trial_params=parameters, trial_id_requested="my-trial")
-    await controller.start_trial("easy")  # type: ignore[arg-type]  # pyright: ignore[reportArgumentType]
-    await controller.start_trial(trial_params={})  # type: ignore[arg-type]  # pyright: ignore[reportArgumentType]
+    await controller.start_trial("easy")  # type: ignore[arg-type]
+    await controller.start_trial(trial_params={})  # type: ignore[arg-type]
 
 
 async def ask_about_trials(controller: Controller) -> None:
@@ -34,12 +36,12 @@ async def ask_about_trials(controller: Controller) -> None:
     assert_type(infos, list[TrialInfo])
     assert_type(await controller.get_trial_info(None), list[TrialInfo])
     assert_type(infos[0].state, cogment.TrialState)
-    assert_type(infos[0].properties, "dict[str, str] | None")
-    assert_type(infos[0].tick_id, "int | None")
+    assert_type(infos[0].properties, dict[str, str] | None)
+    assert_type(infos[0].tick_id, int | None)
     assert_type(await controller.get_actors("my-trial"), list[ActorInfo])
     assert_type(await controller.get_remote_versions(), dict[str, str])
-    await controller.get_actors(["my-trial"])  # type: ignore[arg-type]  # pyright: ignore[reportArgumentType]
-    infos[0].state = cogment.TrialState.ENDED  # type: ignore[misc]  # pyright: ignore[reportAttributeAccessIssue]
+    await controller.get_actors(["my-trial"])  # type: ignore[arg-type]
+    infos[0].state = cogment.TrialState.ENDED  # type: ignore[misc]
 
 
 async def watch_trials(controller: Controller) -> None:
@@ -49,7 +51,7 @@ async def watch_trials(controller: Controller) -> None:
     watcher = controller.watch_trials()
     await watcher.asend(False)
     await watcher.aclose()
-    controller.watch_trials(["ENDED"])  # type: ignore[list-item]  # pyright: ignore[reportArgumentType]
+    controller.watch_trials(["ENDED"])  # type: ignore[list-item]
 
 
 async def end_trials(controller: Controller) -> None:

@@ -1,6 +1,9 @@
+# pyright: strict, reportUnnecessaryTypeIgnoreComment=true
 """Every public name is seen by type checkers, and is what it should be."""
 
 from __future__ import annotations
+
+from typing_extensions import assert_type
 
 import cogment
 from cogment import errors
@@ -18,7 +21,6 @@ from cogment.parameters import ActorParameters, TrialParameters
 from cogment.prehook import PrehookSession
 from cogment.session import ActorInfo, ActorStatus, EventType, RecvEvent, Session
 from cogment_core.logs import CogmentLogger
-from typing_extensions import assert_type
 
 NAMES_OF_MODULES: list[type] = [
     ActorClass,
@@ -67,9 +69,8 @@ assert_type(cogment.make_logger("mine"), CogmentLogger)
 assert_type(cogment.actor.ActorClassList(), ActorClassList)
 assert_type(cogment.api.common_pb2.TrialParams(), common_pb2.TrialParams)
 assert_type(cogment.api.common_pb2.TrialParams().max_steps, int)
-assert_type(DatalogSample().user_id, str)
-assert_type(cogment.TrialState.ENDED.name, str)
-print(orchestrator_pb2_grpc.TrialLifecycleSPStub, cogment.nonsense)  # type: ignore[attr-defined]  # pyright: ignore[reportAttributeAccessIssue]
+assert_type(DatalogSample().info.tick_id, int)
+print(orchestrator_pb2_grpc.TrialLifecycleSPStub, cogment.nonsense)  # type: ignore[attr-defined]
 
 
 def errors_are_a_tree(failure: errors.RpcError, gone: errors.UnavailableError) -> cogment.CogmentError:

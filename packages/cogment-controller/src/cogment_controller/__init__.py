@@ -6,7 +6,7 @@ from ``Context.get_controller``.
 
 from __future__ import annotations
 
-from cogment_controller.controller import CALL_TIMEOUT, START_TIMEOUT, Controller, connect
+from cogment_controller.controller import START_TIMEOUT, Controller, connect
 from cogment_controller.trial_info import TrialInfo
 
-__all__ = ["CALL_TIMEOUT", "START_TIMEOUT", "Controller", "TrialInfo", "connect"]
+__all__ = ["START_TIMEOUT", "Controller", "TrialInfo", "connect"]

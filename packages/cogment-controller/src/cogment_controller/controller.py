@@ -9,7 +9,7 @@ from typing import TYPE_CHECKING, Any
 import grpc
 from google.protobuf.message import Message
 
-from cogment_controller.trial_ids import checked_trial_ids, in_batches
+from cogment_controller.trial_ids import as_metadata, checked_trial_ids, in_batches
 from cogment_controller.trial_info import TrialInfo
 from cogment_core.api import common_pb2, orchestrator_pb2
 from cogment_core.client import AwaitableClient, RemoteService
@@ -19,15 +19,13 @@ from cogment_core.errors import NotFoundError, UsageError
 from cogment_core.events import ActorInfo
 from cogment_core.logs import logger
 from cogment_core.parameters import TrialParameters
+from cogment_core.rpc import UNARY_TIMEOUT
 
 if TYPE_CHECKING:
     from cogment_core.client import ClientContext
     from cogment_core.endpoints import Endpoint
 
-__all__ = ["CALL_TIMEOUT", "START_TIMEOUT", "Controller", "connect"]
-
-CALL_TIMEOUT = 30.0
-"""Seconds that the Orchestrator has to answer."""
+__all__ = ["START_TIMEOUT", "Controller", "connect"]
 
 START_TIMEOUT = 120.0
 """Seconds that the Orchestrator has to start a trial: the user's pre-trial hooks run meanwhile."""
@@ -99,7 +97,7 @@ class Controller(AwaitableClient):
         return reply.trial_id
 
     async def terminate_trial(
-        self, trial_ids: Iterable[str], hard: bool = False, *, timeout: float = CALL_TIMEOUT
+        self, trial_ids: Iterable[str], hard: bool = False, *, timeout: float = UNARY_TIMEOUT
     ) -> None:
         """Ask for the end of trials. Trials that are not known, or over, are left out silently.
 
@@ -117,11 +115,11 @@ class Controller(AwaitableClient):
         if not ids:
             raise UsageError("terminate_trial needs at least one trial id")
         request = orchestrator_pb2.TerminateTrialRequest(hard_termination=hard)
-        for batch in in_batches(ids):
-            await self._service.call("TerminateTrial", request, timeout=timeout, metadata=_metadata(batch))
+        for batch in in_batches(ids, self._service.room_for_metadata()):
+            await self._service.call("TerminateTrial", request, timeout=timeout, metadata=as_metadata(batch))
 
     async def get_trial_info(
-        self, trial_ids: Iterable[str] | None, *, timeout: float = CALL_TIMEOUT
+        self, trial_ids: Iterable[str] | None, *, timeout: float = UNARY_TIMEOUT
     ) -> list[TrialInfo]:
         """Ask about trials.
 
@@ -140,7 +138,7 @@ class Controller(AwaitableClient):
         found = await self._inquire(ids, orchestrator_pb2.TrialInfoRequest(), timeout)
         return [TrialInfo.from_proto(info) for info in found]
 
-    async def get_actors(self, trial_id: str, *, timeout: float = CALL_TIMEOUT) -> list[ActorInfo]:
+    async def get_actors(self, trial_id: str, *, timeout: float = UNARY_TIMEOUT) -> list[ActorInfo]:
         """Ask for the actors of a trial.
 
         Args:
@@ -194,7 +192,7 @@ class Controller(AwaitableClient):
                     return
         logger.info("the Orchestrator at %s has stopped: it reports no more trials", self._service.target)
 
-    async def get_remote_versions(self, *, timeout: float = CALL_TIMEOUT) -> dict[str, str]:
+    async def get_remote_versions(self, *, timeout: float = UNARY_TIMEOUT) -> dict[str, str]:
         """Ask for the versions of the Orchestrator's components, by name.
 
         Args:
@@ -210,9 +208,10 @@ class Controller(AwaitableClient):
         self, trial_ids: list[str], request: orchestrator_pb2.TrialInfoRequest, timeout: float
     ) -> list[orchestrator_pb2.TrialInfo]:
         found: list[orchestrator_pb2.TrialInfo] = []
-        for batch in in_batches(trial_ids) if trial_ids else [[]]:
+        # No id at all stands for all trials, and is one call too.
+        for batch in in_batches(trial_ids, self._service.room_for_metadata()) if trial_ids else ([],):
             reply: orchestrator_pb2.TrialInfoReply = await self._service.call(
-                "GetTrialInfo", request, timeout=timeout, metadata=_metadata(batch)
+                "GetTrialInfo", request, timeout=timeout, metadata=as_metadata(batch)
             )
             found.extend(reply.trial)
         return found
@@ -257,10 +256,6 @@ def _state_number(state: TrialState) -> Any:
     if not isinstance(state, TrialState):  # pyright: ignore[reportUnnecessaryIsInstance]
         raise UsageError(f"a trial state filter is a TrialState, not {type(state).__name__}: {state!r}")
     return state.value
-
-
-def _metadata(trial_ids: list[str]) -> list[tuple[str, str]]:
-    return [("trial-id", trial_id) for trial_id in trial_ids]
 
 
 def _make_stub(channel: grpc.aio.Channel) -> Any:

@@ -6,14 +6,9 @@ from collections.abc import Iterable, Iterator
 
 from cogment_core.errors import UsageError
 from cogment_core.logs import logger
+from cogment_core.rpc import metadata_size
 
-__all__ = ["checked_trial_ids", "in_batches"]
-
-METADATA_BUDGET = 4096
-"""Bytes of trial ids in the metadata of one call. Peers limit all metadata of a call to 8 KiB."""
-
-ENTRY_OVERHEAD = len("trial-id") + 32
-"""Bytes that HTTP/2 counts for a metadata entry besides its value (RFC 9113, section 6.5.2)."""
+__all__ = ["as_metadata", "checked_trial_ids", "in_batches"]
 
 
 def checked_trial_ids(trial_ids: Iterable[str] | None, method: str) -> list[str]:
@@ -38,13 +33,21 @@ def _checked(trial_id: str, method: str) -> str:
     return trial_id
 
 
-def in_batches(trial_ids: list[str]) -> Iterator[list[str]]:
-    """Split ``trial_ids`` so that each part fits into the metadata of one call."""
+def as_metadata(trial_ids: Iterable[str]) -> list[tuple[str, str]]:
+    """The metadata that says which trials a call is about."""
+    return [("trial-id", trial_id) for trial_id in trial_ids]
+
+
+def in_batches(trial_ids: list[str], room: int) -> Iterator[list[str]]:
+    """Split ``trial_ids``, so that the metadata of each part takes at most ``room`` bytes.
+
+    An id that needs more by itself is a part of its own.
+    """
     batch: list[str] = []
     size = 0
     for trial_id in trial_ids:
-        cost = ENTRY_OVERHEAD + len(trial_id)
-        if batch and size + cost > METADATA_BUDGET:
+        cost = metadata_size(as_metadata([trial_id]))
+        if batch and size + cost > room:
             yield batch
             batch, size = [], 0
         batch.append(trial_id)

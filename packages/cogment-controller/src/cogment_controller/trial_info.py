@@ -52,9 +52,13 @@ class TrialInfo:
         return cls(trial_id=entry.trial_id, state=trial_state(entry.state))
 
     def __repr__(self) -> str:
-        known = ((item.name, getattr(self, item.name)) for item in fields(self))
-        parts = (f"{name}={value.name if name == 'state' else repr(value)}" for name, value in known if value is not None)
-        return f"TrialInfo({', '.join(parts)})"
+        values = ((item.name, getattr(self, item.name)) for item in fields(self))
+        shown = (f"{name}={_as_text(value)}" for name, value in values if value is not None)
+        return f"TrialInfo({', '.join(shown)})"
+
+
+def _as_text(value: object) -> str:
+    return value.name if isinstance(value, TrialState) else repr(value)
 
 
 def trial_state(number: int) -> TrialState:

@@ -3,8 +3,9 @@
 from __future__ import annotations
 
 import operator
+import sys
 from collections.abc import Callable, Iterable, Mapping, MutableSequence, Sequence
-from typing import TYPE_CHECKING, Any, SupportsIndex, TypedDict, cast, overload
+from typing import TYPE_CHECKING, Any, SupportsIndex, cast, overload
 
 from google.protobuf.message import Message
 
@@ -19,22 +20,9 @@ from cogment_core.specs import ActorClass, CogSettings, actor_class_of
 if TYPE_CHECKING:
     from typing_extensions import Unpack
 
-__all__ = ["ActorKeywords", "ActorParameters", "ActorParametersList"]
+    from cogment_core.parameter_keywords import ActorKeywords
 
-
-class ActorKeywords(TypedDict, total=False):
-    """What `ActorParameters` takes as keywords."""
-
-    name: str | None
-    endpoint: str | None
-    implementation: str | None
-    config: Message | None
-    config_serialized: bytes | None
-    initial_connection_timeout: float | None
-    response_timeout: float | None
-    optional: bool | None
-    default_action: Message | None
-    default_action_serialized: bytes | None
+__all__ = ["ActorParameters", "ActorParametersList"]
 
 
 class ActorParameters(Fields[common_pb2.ActorParams]):
@@ -194,7 +182,7 @@ class ActorParametersList(MutableSequence[ActorParameters]):
     def _set_slice(self, index: slice, actors: list[common_pb2.ActorParams]) -> None:
         start, stop, step = index.indices(len(self))
         if step == 1:
-            del self._held[start:stop]
+            del self[start:stop]
             for offset, actor in enumerate(actors):
                 self._held.insert(start + offset, actor)
             return
@@ -210,7 +198,10 @@ class ActorParametersList(MutableSequence[ActorParameters]):
         del self._held[index + 1]
 
     def __delitem__(self, index: SupportsIndex | str | slice) -> None:
-        del self._held[index if isinstance(index, slice) else self._index(index)]
+        places = range(len(self))[index] if isinstance(index, slice) else [self._index(index)]
+        # One by one: protobuf (4.25 to 7.36) crashes on deletion of a slice whose step is not 1.
+        for place in sorted(places, reverse=True):
+            del self._held[place]
 
     def insert(self, index: SupportsIndex, value: ActorParameters) -> None:
         """Insert a copy of ``value`` before ``index``."""
@@ -223,6 +214,10 @@ class ActorParametersList(MutableSequence[ActorParameters]):
     def clear(self) -> None:
         """Remove all."""
         del self._held[:]
+
+    def index(self, value: Any, start: int = 0, stop: int = sys.maxsize) -> int:
+        """Index of the first item that equals ``value``. `index_of` finds by name."""
+        return self[:].index(value, start, stop)
 
     def copy(self) -> list[ActorParameters]:
         """A plain list of the live items."""

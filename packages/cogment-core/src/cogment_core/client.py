@@ -109,8 +109,17 @@ class RemoteService:
         """Full name of ``method``, for messages."""
         return f"/{self._name}/{method}"
 
+    def room_for_metadata(self) -> int:
+        """Bytes of metadata that a call can carry besides the Context's."""
+        return rpc.METADATA_LIMIT - rpc.metadata_size(self._context.grpc_metadata())
+
     async def call(
-        self, method: str, request: Message, *, timeout: float, metadata: Sequence[tuple[str, str]] = ()
+        self,
+        method: str,
+        request: Message,
+        *,
+        timeout: float = rpc.UNARY_TIMEOUT,
+        metadata: Sequence[tuple[str, str]] = (),
     ) -> Any:
         """Call a unary method and return its reply.
 

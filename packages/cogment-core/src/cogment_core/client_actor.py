@@ -55,8 +55,8 @@ class ClientActor:
             CogmentError: It gives another actor than the one asked for.
             Exception: Whatever the user's function raises.
         """
-        call = orchestrator_pb2_grpc.ClientActorSPStub(channel).RunTrial(metadata=[*metadata, ("trial-id", self._trial_id)])
-        ends = duplex.of_call(call)
+        stub: Any = orchestrator_pb2_grpc.ClientActorSPStub(channel)
+        ends = duplex.of_call(stub.RunTrial(metadata=(*metadata, ("trial-id", self._trial_id))))
         ends.send(common_pb2.ActorRunTrialOutput(state=common_pb2.NORMAL, init_output=self._slot()))
         what = f"actor {self._actor_name or f'of class {self._actor_class}'!r} in trial {self._trial_id!r}"
         await Participation(
@@ -83,4 +83,4 @@ class ClientActor:
             joined_by_client=True,
             observer=SessionObserver(),
         )
-        return Seat(lambda: chosen.impl(session), lambda: None)
+        return Seat(session, chosen.impl, lambda: None)

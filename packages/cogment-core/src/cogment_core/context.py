@@ -14,7 +14,6 @@ from cogment_core.directory import ServiceType
 from cogment_core.endpoints import Endpoint, ServedEndpoint
 from cogment_core.errors import UsageError
 from cogment_core.implementations import Callback, Component, Implementation, Implementations
-from cogment_core.inprocess import InProcessServer
 from cogment_core.logs import logger
 from cogment_core.metadata import GrpcMetadata
 from cogment_core.resolution import resolve
@@ -24,6 +23,7 @@ if TYPE_CHECKING:
     import grpc.aio
     from prometheus_client import CollectorRegistry
 
+    from cogment_core.inprocess import InProcessServer
     from cogment_core.specs import CogSettings
 
 __all__ = ["Context"]

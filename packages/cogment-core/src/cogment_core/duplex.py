@@ -118,8 +118,7 @@ class _GrpcDuplex(Generic[SendT, RecvT]):
             while (message := await self._read()) is not grpc.aio.EOF:
                 on_message(message)
         except asyncio.CancelledError:
-            # Either `receive` is over, or gRPC says in its way that the call was cancelled: its channel was closed.
-            self._finish(_unavailable("the call was cancelled"))
+            self._reading_cancelled()
             raise
         except _GRPC_ERRORS as error:
             self._finish(_as_rpc_error(error))
@@ -128,12 +127,15 @@ class _GrpcDuplex(Generic[SendT, RecvT]):
         else:
             self._read_to_end()
 
+    def _reading_cancelled(self) -> None:
+        pass
+
     def _read_to_end(self) -> None:
         self._finish(None)
 
     def _write_failed(self, error: Exception) -> None:
-        """A write fails because the call is over or because it cannot be done."""
-        if isinstance(error, _GRPC_ERRORS):
+        """A write fails because the call is over, because the peer is lost, or because it cannot be done."""
+        if isinstance(error, _GRPC_ERRORS) and not isinstance(error, RpcError):
             # The reader knows why the call is over, and may have messages left to hand over before it says so.
             self._loop.call_later(outbox.WRITE_TIMEOUT, self._finish, _as_rpc_error(error))
         else:
@@ -169,6 +171,10 @@ class ClientDuplex(_GrpcDuplex[SendT, RecvT]):
             self._finish(_unavailable(f"the peer did not take the end for {outbox.WRITE_TIMEOUT:g} s"))
         except _GRPC_ERRORS as error:
             self._write_failed(error)
+
+    def _reading_cancelled(self) -> None:
+        # Either `receive` is, or this is how gRPC says that the call was: by closing its channel, for example.
+        self._finish(_unavailable("the call was cancelled"))
 
     def _finish(self, error: Exception | None) -> None:
         super()._finish(error)

@@ -22,7 +22,6 @@ import enum
 import re
 from collections.abc import Mapping
 from dataclasses import dataclass, field
-from urllib.parse import quote, unquote_plus
 
 from cogment_core.errors import EndpointError
 from cogment_core.hints import hint
@@ -82,8 +81,9 @@ _TYPE_WORDS = {
 }
 _WORD_OF_TYPE = {service_type: word for word, service_type in _TYPE_WORDS.items()}
 
-_HOST_AND_PORT = re.compile(r"(?:\[[^\[\]/?#@\\]+\]|[^\[\]:/?#@\\,]+)(?::(?P<port>[0-9]+))?")
-_GRPC_NAME = re.compile(r"(?:dns|ipv4|ipv6|unix|unix-abstract|vsock):.+")
+# Compiled when first used (by `re` itself), which many programs never do.
+_HOST_AND_PORT = r"(?:\[[^\[\]/?#@\\]+\]|[^\[\]:/?#@\\,]+)(?::(?P<port>[0-9]+))?"
+_GRPC_NAME = r"(?:dns|ipv4|ipv6|unix|unix-abstract|vsock):.+"
 
 
 @dataclass(frozen=True)
@@ -143,6 +143,8 @@ def parse_url(url: str) -> EndpointUrl:
 
 def format_url(url: EndpointUrl) -> str:
     """The URL that `parse_url` reads as ``url``. It contains the token, if there is one: not for logs."""
+    from urllib.parse import quote  # not needed by most programs
+
     if isinstance(url, GrpcUrl):
         return f"grpc://{url.address}"
     if isinstance(url, ClientUrl):
@@ -188,9 +190,9 @@ def _parse(text: str) -> EndpointUrl:
 
 def _parse_grpc(rest: str) -> GrpcUrl:
     address = rest[:-1] if rest.endswith("/") else rest
-    match = _HOST_AND_PORT.fullmatch(address)
+    match = re.fullmatch(_HOST_AND_PORT, address)
     if match is None:
-        if _GRPC_NAME.fullmatch(rest):
+        if re.fullmatch(_GRPC_NAME, rest):
             return GrpcUrl(rest)
         raise _Malformed("expected grpc://HOST:PORT, for example grpc://localhost:9000 or grpc://[::1]:9000")
     port = match["port"]
@@ -249,6 +251,8 @@ def _parse_query(query: str) -> dict[str, str]:
 
 
 def _decoded(text: str) -> str:
+    from urllib.parse import unquote_plus  # not needed by most programs
+
     try:
         return unquote_plus(text, errors="strict")
     except UnicodeDecodeError:

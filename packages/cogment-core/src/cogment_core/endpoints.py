@@ -4,8 +4,8 @@ from __future__ import annotations
 
 import copy
 import operator
+import os
 import re
-from pathlib import Path
 from typing import TYPE_CHECKING
 
 from cogment_core.endpoint_urls import (
@@ -68,9 +68,9 @@ class Endpoint:
 
     def set_from_files(
         self,
-        private_key_file: str | Path | None = None,
-        root_certificates_file: str | Path | None = None,
-        certificate_chain_file: str | Path | None = None,
+        private_key_file: str | os.PathLike[str] | None = None,
+        root_certificates_file: str | os.PathLike[str] | None = None,
+        certificate_chain_file: str | os.PathLike[str] | None = None,
     ) -> None:
         """Use TLS, with what these PEM files contain; what is None is unset.
 
@@ -96,13 +96,14 @@ class Endpoint:
         return f"{type(self).__name__}({redact_url(str(self.url))!r}, use_ssl={self.using_ssl()})"
 
 
-def _read_pem(what: str, path: str | Path | None) -> str | None:
+def _read_pem(what: str, path: str | os.PathLike[str] | None) -> str | None:
     if path is None:
         return None
     try:
-        return Path(path).read_text(encoding="utf-8")
+        with open(path, encoding="utf-8") as file:
+            return file.read()
     except (OSError, UnicodeDecodeError) as error:
-        raise EndpointError(f"{what}: {str(path)!r} cannot be read as a PEM file: {error}") from error
+        raise EndpointError(f"{what}: {os.fspath(path)!r} cannot be read as a PEM file: {error}") from error
 
 
 class ServedEndpoint:

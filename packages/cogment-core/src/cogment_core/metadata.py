@@ -9,8 +9,8 @@ from cogment_core.errors import UsageError
 
 __all__ = ["GrpcMetadata"]
 
-_KEY = re.compile(r"[0-9a-z_.-]+")
-_TEXT = re.compile(r"[\x20-\x7e]*")
+_KEY = r"[0-9a-z_.-]+"
+_TEXT = r"[\x20-\x7e]*"
 
 
 class GrpcMetadata:
@@ -33,7 +33,7 @@ class GrpcMetadata:
             UsageError: gRPC could not send it. The value is not repeated in the error.
         """
         key = key.lower()
-        if not _KEY.fullmatch(key):
+        if not re.fullmatch(_KEY, key):
             raise UsageError(f"metadata key {key!r} may only have letters, digits, '_', '-' and '.'")
         if key.startswith("grpc-"):
             raise UsageError(f"metadata key {key!r} is not allowed: keys that start with 'grpc-' belong to gRPC")
@@ -71,7 +71,7 @@ def _check_value(key: str, value: object) -> None:
             raise UsageError(f"metadata {key!r} needs bytes, because its key ends in '-bin'; not {_kind(value)}")
     elif not isinstance(value, str):
         raise UsageError(f"metadata {key!r} needs text, not {_kind(value)}; keys of bytes end in '-bin'")
-    elif not _TEXT.fullmatch(value):
+    elif not re.fullmatch(_TEXT, value):
         raise UsageError(f"metadata {key!r} may only have printable ASCII text; send other data under a '-bin' key")
 
 

@@ -3,12 +3,12 @@
 from __future__ import annotations
 
 from collections.abc import Iterable, Mapping
-from typing import TYPE_CHECKING, Any, TypedDict, cast
+from typing import TYPE_CHECKING, Any, cast
 
 from google.protobuf.message import DecodeError as ProtobufDecodeError
 from google.protobuf.message import Message
 
-from cogment_core.actor_parameters import ActorKeywords, ActorParameters, ActorParametersList
+from cogment_core.actor_parameters import ActorParameters, ActorParametersList
 from cogment_core.api import common_pb2
 from cogment_core.checks import as_bytes, as_text, as_whole
 from cogment_core.errors import DecodeError, SpecsError, UsageError
@@ -18,7 +18,9 @@ from cogment_core.specs import CogSettings
 if TYPE_CHECKING:
     from typing_extensions import Unpack
 
-__all__ = ["ActorParameters", "ActorParametersList", "TrialKeywords", "TrialParameters"]
+    from cogment_core.parameter_keywords import ActorKeywords, TrialKeywords
+
+__all__ = ["ActorParameters", "ActorParametersList", "TrialParameters"]
 
 _AS_UINT32 = as_whole(0, 2**32 - 1)
 _AS_INT64 = as_whole(-(2**63), 2**63 - 1)
@@ -30,26 +32,6 @@ class _ActorsField(Field[ActorParametersList, "Iterable[ActorParameters]"]):
 
     def write(self, holder: Fields[Any], value: Iterable[ActorParameters]) -> None:
         self.read(holder)[:] = value
-
-
-class TrialKeywords(TypedDict, total=False):
-    """What `TrialParameters` takes as keywords."""
-
-    config: Message | None
-    config_serialized: bytes | None
-    properties: Mapping[str, str] | None
-    max_steps: int | None
-    max_inactivity: int | None
-    nb_buffered_ticks: int | None
-    datalog_endpoint: str | None
-    datalog_exclude_fields: Iterable[str] | None
-    environment_config: Message | None
-    environment_config_serialized: bytes | None
-    environment_serialized: bytes | None
-    environment_name: str | None
-    environment_endpoint: str | None
-    environment_implementation: str | None
-    actors: Iterable[ActorParameters] | None
 
 
 class TrialParameters(Fields[common_pb2.TrialParams]):

@@ -15,6 +15,7 @@ from cogment_core.api import common_pb2
 from cogment_core.duplex import Duplex
 from cogment_core.errors import CogmentError, ProtocolError
 from cogment_core.logs import logger
+from cogment_core.sessions.base import Session
 from cogment_core.sessions.link import Link
 from cogment_core.stream import Receipt
 
@@ -35,10 +36,19 @@ CANCEL_GRACE = 5.0
 class Seat:
     """A place in a trial that was taken."""
 
-    function: Callable[[], Awaitable[object]]
-    """The user's function, on its session."""
+    session: Session
+    """What the user's function is called with."""
+    impl: Callable[[Any], Awaitable[object]]
+    """The user's function."""
     leave: Callable[[], None]
     """To be called once the function is done."""
+
+    async def run(self) -> None:
+        """Call the user's function."""
+        try:
+            await self.impl(self.session)
+        finally:
+            self.leave()
 
 
 Join = Callable[[Any, Link], Seat]
@@ -131,7 +141,7 @@ class Participation:
         receipt = self._link.stream.receive(message.state, message.WhichOneof("data"))
         if receipt is Receipt.INIT:
             seat = self._join(message.init_input, self._link)
-            self._callback = asyncio.get_running_loop().create_task(_call(seat))
+            self._callback = asyncio.get_running_loop().create_task(seat.run())
             self._joined.set_result(None)
         elif receipt is Receipt.ECHO:
             self._duplex.send(self._reply(state=common_pb2.HEARTBEAT))
@@ -179,10 +189,3 @@ class Participation:
         await asyncio.wait({callback}, timeout=CANCEL_GRACE)
         if not callback.done():
             logger.error("%s: the implementation goes on after it was cancelled", self._what)
-
-
-async def _call(seat: Seat) -> None:
-    try:
-        await seat.function()
-    finally:
-        seat.leave()

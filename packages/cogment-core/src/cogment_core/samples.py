@@ -14,11 +14,12 @@ from cogment_core.enums import ActorStatus, TrialState
 from cogment_core.errors import DecodeError, UsageError
 from cogment_core.events import RecvAction, RecvMessage, RecvObservation, RecvReward
 from cogment_core.logs import logger
-from cogment_core.parameters import ActorParameters, TrialKeywords, TrialParameters
+from cogment_core.parameters import ActorParameters, TrialParameters
 
 if TYPE_CHECKING:
     from typing_extensions import Self, Unpack
 
+    from cogment_core.parameter_keywords import TrialKeywords
     from cogment_core.specs import CogSettings
 
 __all__ = ["LogParams", "LogSample", "SpecialEvents"]

@@ -2,26 +2,91 @@
 
 from __future__ import annotations
 
-import asyncio
+from collections.abc import Sequence
 from typing import TYPE_CHECKING, Any
 
-from cogment_core.api import agent_pb2_grpc, datalog_pb2_grpc, environment_pb2_grpc, hooks_pb2_grpc
-from cogment_core.implementations import Implementations
+from cogment_core import channels
 from cogment_core.inprocess import InProcessServer
 from cogment_core.logs import logger
-from cogment_core.metrics import ActorMetrics, EnvironmentMetrics
-from cogment_core.services.actor import ActorService
-from cogment_core.services.datalog import DatalogService
-from cogment_core.services.environment import EnvironmentService
-from cogment_core.services.prehook import PrehookService
+from cogment_core.metrics import MetricsServer, serve_metrics
+from cogment_core.services import mount
+from cogment_core.serving import Health
 
 if TYPE_CHECKING:
     from prometheus_client import CollectorRegistry
 
     from cogment_core.endpoints import ServedEndpoint
+    from cogment_core.implementations import Implementations
+    from cogment_core.services.base import ComponentService
     from cogment_core.specs import CogSettings
 
 __all__ = ["STOP_GRACE", "Served"]
 
 STOP_GRACE = 1.0
-"""Seconds that calls in progress have to end when the server stops."""
+"""Seconds that calls in progress have to end by themselves when the server stops."""
+
+
+class Served:
+    """The services of one Context, and the server they are in.
+
+    Args:
+        implementations: What is served.
+        settings: The specs, if known.
+        registry: Where metrics are kept; None for no metrics.
+
+    Attributes:
+        server: The server; None until it is made.
+        port: The port that it listens on; 0 before, and in process.
+    """
+
+    def __init__(
+        self, implementations: Implementations, settings: CogSettings | None, registry: CollectorRegistry | None
+    ) -> None:
+        self._implementations = implementations
+        self._settings = settings
+        self._registry = registry
+        self._metrics: MetricsServer | None = None
+        self._services: Sequence[ComponentService] = ()
+        self.server: Any = None
+        self.port = 0
+
+    def in_process(self) -> InProcessServer:
+        """Serve callers in this process."""
+        self.server = server = InProcessServer("components")
+        self._services = mount(server, self._implementations, self._settings, self._registry)
+        return server
+
+    async def listen(self, served_endpoint: ServedEndpoint, prometheus_port: int | None) -> None:
+        """Serve at ``served_endpoint``, and metrics at ``prometheus_port`` if there is one.
+
+        Raises:
+            CogmentError: A port cannot be had.
+        """
+        server = channels.create_server()
+        self._services = mount(server, self._implementations, self._settings, self._registry)
+        names = [service.name for service in self._services]
+        health = Health(server, names)
+        self.port = channels.bind(server, served_endpoint)
+        self._serve_metrics(served_endpoint.host or "0.0.0.0", prometheus_port)
+        await server.start()
+        self.server = server
+        await health.set_serving(True)
+        where = served_endpoint.host or "all interfaces"
+        logger.info("serving %s on %s, port %d", ", ".join(names), where, self.port)
+
+    def _serve_metrics(self, host: str, port: int | None) -> None:
+        if port is not None and self._registry is not None:
+            self._metrics = serve_metrics(self._registry, port, host)
+
+    async def wait(self) -> None:
+        """Wait until the server is stopped."""
+        await self.server.wait_for_termination()
+
+    async def close(self) -> None:
+        """Stop the server, and what runs on it. Does nothing the second time."""
+        if self.server is not None:
+            await self.server.stop(STOP_GRACE)
+        for service in self._services:
+            await service.close()
+        if self._metrics is not None:
+            await self._metrics.close()

@@ -4,12 +4,13 @@ from __future__ import annotations
 
 import re
 from collections.abc import Iterator
-from typing import TYPE_CHECKING, Any, Generic, Protocol
+from typing import TYPE_CHECKING, Any, Generic, Protocol, overload
 
 import google.protobuf
 from google.protobuf.message import Message
 
 from cogment_core.errors import SpecsError
+from cogment_core.hints import hint
 
 if TYPE_CHECKING:
     # Type checkers bring typing_extensions along; at run time nobody reads the defaults.
@@ -25,7 +26,17 @@ else:
     ActionT = TypeVar("ActionT", bound=Message)
     ObservationT = TypeVar("ObservationT", bound=Message)
 
-__all__ = ["ActorClass", "ActorClassList", "CogSettings", "ConfigHolder", "ConfigSpec", "require_protobuf"]
+DefaultT = TypeVar("DefaultT")
+
+__all__ = [
+    "ActorClass",
+    "ActorClassList",
+    "CogSettings",
+    "ConfigHolder",
+    "ConfigSpec",
+    "actor_class_of",
+    "require_protobuf",
+]
 
 
 class ConfigHolder(Protocol):
@@ -117,9 +128,10 @@ class ActorClassList:
         try:
             return self._actor_classes[name]
         except KeyError:
-            known = ", ".join(self._actor_classes) or "none"
             # An AttributeError because this is also attribute access, and existing code expects it for both.
-            raise AttributeError(f"actor class {name!r} is not in the specs (known: {known})") from None
+            raise AttributeError(
+                f"actor class {name!r} is not in the specs; {hint(name, self._actor_classes)}"
+            ) from None
 
     def __contains__(self, name: object) -> bool:
         return name in self._actor_classes
@@ -130,7 +142,11 @@ class ActorClassList:
     def __len__(self) -> int:
         return len(self._actor_classes)
 
-    def get(self, name: str, default: Any = None) -> Any:
+    @overload
+    def get(self, name: str) -> ActorClass | None: ...
+    @overload
+    def get(self, name: str, default: DefaultT) -> ActorClass | DefaultT: ...
+    def get(self, name: str, default: DefaultT | None = None) -> ActorClass | DefaultT | None:
         """The class called ``name``, or ``default``."""
         return self._actor_classes.get(name, default)
 
@@ -149,9 +165,9 @@ def actor_class_of(settings: CogSettings | None, name: str) -> ActorClass:
         raise SpecsError(f"specs (cog_settings) are needed to read payloads of actor class {name!r}")
     found = settings.actor_classes.get(name)
     if found is None:
-        known = ", ".join(actor_class.name for actor_class in settings.actor_classes)
-        raise SpecsError(f"actor class {name!r} is not in the specs (known: {known or 'none'})")
-    return found  # type: ignore[no-any-return]
+        known = (actor_class.name for actor_class in settings.actor_classes)
+        raise SpecsError(f"actor class {name!r} is not in the specs; {hint(name, known)}")
+    return found
 
 
 def require_protobuf(version: str) -> None:

@@ -8,7 +8,10 @@ __all__ = ["DatastoreFields"]
 
 
 class DatastoreFields(enum.Enum):
-    """The data that a sample may have of an actor. The numbers are those of the protocol's ``StoredTrialSampleField``."""
+    """The data of an actor that a sample may have.
+
+    The numbers are those of the protocol's ``StoredTrialSampleField``.
+    """
 
     # Written out rather than taken from the generated enum, which takes time to import and is not needed otherwise.
     UNKNOWN = 0

@@ -62,16 +62,14 @@ class TypeIndex:
         return f"no message {shown(name)} is defined by the proto files in import.proto; {hint}"
 
     def _suggestions(self, name: str) -> list[str]:
-        short = name.rpartition(".")[2]
-        same_name = [full for full in self._messages if full.rpartition(".")[2] == short]
+        """The messages with this name in other packages or letters; if there are none, the ones with a similar name."""
+        short = _short(name).lower()
+        same_name = [full for full in self._messages if _short(full).lower() == short]
         if same_name:
             return sorted(same_name)[:_MAX_SUGGESTIONS]
-        by_case = {full.lower(): full for full in self._messages}
-        close = difflib.get_close_matches(name.lower(), by_case, n=_MAX_SUGGESTIONS)
-        if close:
-            return [by_case[match] for match in close]
-        by_short = {full.rpartition(".")[2].lower(): full for full in self._messages}
-        return [by_short[match] for match in difflib.get_close_matches(short.lower(), by_short, n=_MAX_SUGGESTIONS)]
+        by_full_name = {full.lower(): full for full in self._messages}
+        by_short_name = {_short(full).lower(): full for full in self._messages}
+        return _close(name.lower(), by_full_name) or _close(short, by_short_name)
 
     def _own_messages(self) -> list[str]:
         return sorted(full for full in self._messages if not full.startswith("google.protobuf."))
@@ -96,3 +94,12 @@ def _enum_paths(
 
 def _full_name(file: FileDescriptorProto, path: tuple[str, ...]) -> str:
     return ".".join((file.package, *path) if file.package else path)
+
+
+def _short(name: str) -> str:
+    return name.rpartition(".")[2]
+
+
+def _close(name: str, candidates: dict[str, str]) -> list[str]:
+    matches = difflib.get_close_matches(name, candidates, n=_MAX_SUGGESTIONS, cutoff=0.7)
+    return [candidates[match] for match in matches]

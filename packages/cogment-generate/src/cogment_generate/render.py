@@ -33,12 +33,13 @@ def render_stub(plan: Plan) -> str:
 
 def _render(template: str, plan: Plan, **values: str | None) -> str:
     exported = sorted(["actor_classes", "environment", "trial", *(module.alias for module in plan.imports)])
-    return _templates().get_template(template).render(plan=plan, exported=exported, **values)
+    functions = {"literal": repr, "import_line": _import_line, "type_of": _type_of}
+    return _templates().get_template(template).render(plan=plan, exported=exported, **functions, **values)
 
 
 @cache
 def _templates() -> jinja2.Environment:
-    environment = jinja2.Environment(
+    return jinja2.Environment(
         loader=jinja2.PackageLoader("cogment_generate"),
         undefined=jinja2.StrictUndefined,
         autoescape=False,
@@ -46,8 +47,6 @@ def _templates() -> jinja2.Environment:
         lstrip_blocks=True,
         keep_trailing_newline=True,
     )
-    environment.filters.update(literal=repr, import_line=_import_line, type_of=_type_of)
-    return environment
 
 
 def _import_line(module: ImportedModule) -> str:

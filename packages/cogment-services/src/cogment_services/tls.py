@@ -47,7 +47,9 @@ def load_tls(private_key: str | None, root_cert: str | None, trust_chain: str | 
     if len(missing) == len(files):
         return None
     if missing:
-        raise UsageError(f"TLS needs all three of private_key, root_cert and trust_chain; missing: {', '.join(missing)}")
+        raise UsageError(
+            f"TLS needs all three of private_key, root_cert and trust_chain; missing: {', '.join(missing)}"
+        )
     return Tls(**{name: _read(name, path or "") for name, path in files.items()})
 
 

@@ -7,7 +7,7 @@ the reader decides by the field it fills. Aliases are followed, and count as oft
 from __future__ import annotations
 
 from collections.abc import Iterator
-from typing import NamedTuple, Union
+from typing import NamedTuple
 
 import yaml
 
@@ -30,7 +30,7 @@ _NULLS = frozenset({"", "~", "null", "Null", "NULL"})
 class Node(NamedTuple):
     """One value of a YAML document."""
 
-    value: Union[str, list[Node], dict[str, Node]]
+    value: str | list[Node] | dict[str, Node]
     """Text, items, or values by key."""
     line: int
     """Line of the document, from 1."""
@@ -119,7 +119,7 @@ class _Reader:
         return values
 
     def _alias(self, event: yaml.AliasEvent) -> Node:
-        node = self._anchors.get(event.anchor)
+        node = self._anchors.get(event.anchor or "")
         if node is None:
             raise self._error(event, f"the alias {event.anchor!r} has no value")
         self._count(event, node.size)
@@ -135,4 +135,4 @@ class _Reader:
 
 
 def _line(event: yaml.Event) -> int:
-    return int(event.start_mark.line) + 1
+    return 1 if event.start_mark is None else event.start_mark.line + 1

@@ -60,10 +60,10 @@ __all__ = [
 
 if TYPE_CHECKING:
     __version__: str
+else:
 
-
-def __getattr__(name: str) -> str:
-    # The installed version is looked up when somebody asks: that takes a quarter of the time of this whole import.
-    if name == "__version__":
-        return version.__version__
-    raise AttributeError(f"module 'cogment' has no attribute {name!r}")
+    def __getattr__(name: str) -> str:
+        # The installed version is looked up when somebody asks: that takes a quarter of the time of this whole import.
+        if name == "__version__":
+            return version.__version__
+        raise AttributeError(f"module 'cogment' has no attribute {name!r}")

@@ -8,11 +8,11 @@ __all__ = ["__version__"]
 
 if TYPE_CHECKING:
     __version__: str
+else:
 
+    def __getattr__(name: str) -> str:
+        if name == "__version__":
+            from importlib.metadata import version
 
-def __getattr__(name: str) -> str:
-    if name == "__version__":
-        from importlib.metadata import version
-
-        return version("cogment")
-    raise AttributeError(f"module {__name__!r} has no attribute {name!r}")
+            return version("cogment")
+        raise AttributeError(f"module {__name__!r} has no attribute {name!r}")

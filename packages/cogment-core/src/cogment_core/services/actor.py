@@ -9,7 +9,7 @@ from cogment_core.api import agent_pb2_grpc, common_pb2
 from cogment_core.implementations import Implementations
 from cogment_core.metrics import ActorMetrics
 from cogment_core.participation import Seat
-from cogment_core.services.base import Participants, required_metadata, seat
+from cogment_core.services.base import ParticipantService, required_metadata
 from cogment_core.sessions.actor import ActorSession
 from cogment_core.sessions.link import Link
 from cogment_core.specs import CogSettings, actor_class_of
@@ -17,7 +17,7 @@ from cogment_core.specs import CogSettings, actor_class_of
 __all__ = ["ActorService"]
 
 
-class ActorService(agent_pb2_grpc.ServiceActorSPServicer):
+class ActorService(ParticipantService, agent_pb2_grpc.ServiceActorSPServicer):
     """``ServiceActorSP``: the Orchestrator brings the trials to the actors.
 
     Args:
@@ -26,13 +26,15 @@ class ActorService(agent_pb2_grpc.ServiceActorSPServicer):
         metrics: Where sessions are counted.
     """
 
+    name = "cogmentAPI.ServiceActorSP"
+
     def __init__(self, implementations: Implementations, settings: CogSettings | None, metrics: ActorMetrics) -> None:
+        super().__init__()
         self._implementations = implementations
         self._settings = settings
         self._metrics = metrics
-        self.participants = Participants("actor service")
 
-    async def RunTrial(  # noqa: N802
+    async def RunTrial(  # type: ignore[override]  # it writes by itself
         self, request_iterator: AsyncIterator[common_pb2.ActorRunTrialInput], context: Any
     ) -> None:
         """Run an actor in a trial, from the first to the last message."""
@@ -42,7 +44,7 @@ class ActorService(agent_pb2_grpc.ServiceActorSPServicer):
             return self._join(trial_id, init, link)
 
         what = f"an actor in trial {trial_id!r}"
-        await self.participants.run(what, context, reply=common_pb2.ActorRunTrialOutput, join=join)
+        await self._take_part(what, context, reply=common_pb2.ActorRunTrialOutput, join=join)
 
     def _join(self, trial_id: str, init: common_pb2.ActorInitialInput, link: Link) -> Seat:
         chosen = self._implementations.actor(init.impl_name, init.actor_class)
@@ -56,5 +58,4 @@ class ActorService(agent_pb2_grpc.ServiceActorSPServicer):
             joined_by_client=False,
             observer=observer,
         )
-        leave = self.participants.enter(session)
-        return seat(session, chosen.impl, leave)
+        return Seat(session, chosen.impl, self._enter(session, observer))

@@ -1,27 +1,30 @@
-"""What the services that bring trials to a Context share."""
+"""What the services of a Context share."""
 
 from __future__ import annotations
 
 import asyncio
-from collections.abc import Callable
-from typing import Any
+from collections.abc import Callable, Coroutine, Mapping
+from typing import Any, ClassVar
 
 import grpc
 
 from cogment_core import duplex
+from cogment_core.api import common_pb2
 from cogment_core.errors import UsageError
 from cogment_core.logs import logger
-from cogment_core.participation import Join, Participation, Seat
+from cogment_core.participation import Join, Participation
+from cogment_core.serving import overall_load, status_reply, version_info
 from cogment_core.sessions.base import Session
+from cogment_core.sessions.observer import SessionObserver
 from cogment_core.tasks import TaskOwner
 
-__all__ = ["Participants", "required_metadata", "seat"]
+__all__ = ["ComponentService", "ParticipantService", "required_metadata"]
 
 TEXT_LIMIT = 4096
-"""Longest metadata value that is taken, in bytes."""
+"""Longest metadata value that is taken, in characters."""
 
 
-async def required_metadata(context: grpc.aio.ServicerContext[Any, Any], key: str) -> str:
+async def required_metadata(context: Any, key: str) -> str:
     """The one value of ``key`` in the metadata of a call; the call is refused if there is not exactly one."""
     values = [value for name, value in context.invocation_metadata() or () if name == key]
     if len(values) != 1:
@@ -33,51 +36,80 @@ async def required_metadata(context: grpc.aio.ServicerContext[Any, Any], key: st
     return str(value)
 
 
-def seat(session: Session, impl: Callable[[Any], Any], leave: Callable[[], None]) -> Seat:
-    """A seat on which ``impl`` runs ``session``."""
-    return Seat(lambda: impl(session), leave)
+class ComponentService:
+    """A service that runs functions of the user, as tasks of its own.
 
-
-class Participants:
-    """The environments, or actors, that one service runs.
-
-    They are tasks of this object, not of the calls that bring them: when a call breaks, the user's function is still
-    told, and still has the time to finish.
+    They are not tasks of the calls that bring them: when a call breaks, the user's function is still told, and still has
+    the time to finish.
     """
 
-    def __init__(self, what: str) -> None:
-        self._tasks = TaskOwner(what)
-        self._names: set[tuple[str, str]] = set()
+    name: ClassVar[str]
+    """Full name of the service in the protocol."""
 
-    @property
-    def nb_sessions(self) -> int:
-        """How many sessions run."""
-        return len(self._names)
+    def __init__(self) -> None:
+        self._tasks = TaskOwner(self.name)
 
-    def enter(self, session: Session) -> Callable[[], None]:
-        """Note a new session. Returns what to call when it is done.
-
-        Raises:
-            UsageError: The same participant of the same trial runs already.
-        """
-        key = (session.get_trial_id(), session.name)
-        if key in self._names:
-            raise UsageError(f"{session} runs here already")
-        self._names.add(key)
-        return lambda: self._names.discard(key)
-
-    async def run(self, what: str, context: Any, *, reply: Callable[..., Any], join: Join) -> None:
-        """Run a participant for a call, to the end of either."""
-        participation = Participation(what, duplex.of_context(context), reply=reply, join=join)
-        task = self._tasks.spawn(participation.run(), what=what)
+    async def _run(self, work: Coroutine[Any, Any, None], what: str, *, on_cancel: Callable[[], None] | None = None) -> None:
+        """Do ``work`` for a call, to the end of either. If that is the end of the call, ``on_cancel`` is called."""
+        task = self._tasks.spawn(work, what=what)
         try:
             await asyncio.shield(task)
         except asyncio.CancelledError:
             if not task.done():
                 logger.debug("%s: the call was cancelled", what)
-                participation.connection_lost("the connection to the Orchestrator was lost")
+                if on_cancel is not None:
+                    on_cancel()
             raise
 
     async def close(self) -> None:
         """Cancel what still runs."""
         await self._tasks.close()
+
+    def _entries(self) -> Mapping[str, Callable[[], object]]:
+        """What ``Status`` can be asked for."""
+        return {"overall_load": overall_load}
+
+    async def Version(self, request: common_pb2.VersionRequest, context: Any) -> common_pb2.VersionInfo:  # noqa: N802
+        """The versions of the SDK and of gRPC."""
+        return version_info()
+
+    async def Status(self, request: common_pb2.StatusRequest, context: Any) -> common_pb2.StatusReply:  # noqa: N802
+        """How the service is."""
+        return status_reply(request.names, self._entries())
+
+
+class ParticipantService(ComponentService):
+    """A service that runs environments, or actors."""
+
+    def __init__(self) -> None:
+        super().__init__()
+        self._participants: set[tuple[str, str]] = set()
+
+    def _enter(self, session: Session, observer: SessionObserver) -> Callable[[], None]:
+        """Note a new session. Returns what to call when it is done; ``observer`` is told then, too.
+
+        Raises:
+            UsageError: The same participant of the same trial runs already.
+        """
+        key = (session.get_trial_id(), session.name)
+        if key in self._participants:
+            raise UsageError(f"{session} runs here already")
+        self._participants.add(key)
+
+        def leave() -> None:
+            self._participants.discard(key)
+            observer.ended()
+
+        return leave
+
+    async def _take_part(self, what: str, context: Any, *, reply: Callable[..., Any], join: Join) -> None:
+        """Run a participant for a call."""
+        participation = Participation(what, duplex.of_context(context), reply=reply, join=join)
+
+        def lose() -> None:
+            participation.connection_lost("the connection to the Orchestrator was lost")
+
+        await self._run(participation.run(), what, on_cancel=lose)
+
+    def _entries(self) -> Mapping[str, Callable[[], object]]:
+        return {**super()._entries(), "nb_sessions": lambda: len(self._participants)}

@@ -10,14 +10,14 @@ import grpc
 from cogment_core.api import datalog_pb2, datalog_pb2_grpc
 from cogment_core.implementations import Implementation
 from cogment_core.parameters import TrialParameters
-from cogment_core.services.base import required_metadata
+from cogment_core.services.base import ComponentService, required_metadata
 from cogment_core.sessions.datalog import DatalogSession
 from cogment_core.specs import CogSettings
 
 __all__ = ["DatalogService"]
 
 
-class DatalogService(datalog_pb2_grpc.DatalogSPServicer):
+class DatalogService(ComponentService, datalog_pb2_grpc.DatalogSPServicer):
     """``DatalogSP``: the Orchestrator sends the samples of trials.
 
     Args:
@@ -25,11 +25,14 @@ class DatalogService(datalog_pb2_grpc.DatalogSPServicer):
         settings: The specs, if known.
     """
 
+    name = "cogmentAPI.DatalogSP"
+
     def __init__(self, datalog: Implementation, settings: CogSettings | None) -> None:
+        super().__init__()
         self._datalog = datalog
         self._settings = settings
 
-    async def RunTrialDatalog(  # noqa: N802
+    async def RunTrialDatalog(  # type: ignore[override]  # it reads by itself
         self, request_iterator: AsyncIterator[datalog_pb2.RunTrialDatalogInput], context: Any
     ) -> None:
         """Hand the samples of a trial to the user's function."""
@@ -42,4 +45,8 @@ class DatalogService(datalog_pb2_grpc.DatalogSPServicer):
         if first.WhichOneof("msg") != "trial_params":
             await context.abort(grpc.StatusCode.INVALID_ARGUMENT, "the first message has to be the trial parameters")
         parameters = TrialParameters.from_proto(self._settings, first.trial_params)
-        await self._datalog.impl(DatalogSession(trial_id, user_id, parameters, requests))
+        session = DatalogSession(trial_id, user_id, parameters, requests)
+        await self._run(self._call(session), f"the datalog of trial {trial_id!r}")
+
+    async def _call(self, session: DatalogSession) -> None:
+        await self._datalog.impl(session)

@@ -10,7 +10,7 @@ from cogment_core.errors import ProtocolError
 from cogment_core.implementations import Implementations
 from cogment_core.metrics import EnvironmentMetrics
 from cogment_core.participation import Seat
-from cogment_core.services.base import Participants, required_metadata, seat
+from cogment_core.services.base import ParticipantService, required_metadata
 from cogment_core.sessions.environment import EnvironmentSession
 from cogment_core.sessions.link import Link
 from cogment_core.specs import CogSettings, actor_class_of
@@ -18,7 +18,7 @@ from cogment_core.specs import CogSettings, actor_class_of
 __all__ = ["EnvironmentService"]
 
 
-class EnvironmentService(environment_pb2_grpc.EnvironmentSPServicer):
+class EnvironmentService(ParticipantService, environment_pb2_grpc.EnvironmentSPServicer):
     """``EnvironmentSP``: the Orchestrator brings the trials to the environments.
 
     Args:
@@ -27,15 +27,17 @@ class EnvironmentService(environment_pb2_grpc.EnvironmentSPServicer):
         metrics: Where sessions are counted.
     """
 
+    name = "cogmentAPI.EnvironmentSP"
+
     def __init__(
         self, implementations: Implementations, settings: CogSettings | None, metrics: EnvironmentMetrics
     ) -> None:
+        super().__init__()
         self._implementations = implementations
         self._settings = settings
         self._metrics = metrics
-        self.participants = Participants("environment service")
 
-    async def RunTrial(  # noqa: N802
+    async def RunTrial(  # type: ignore[override]  # it writes by itself
         self, request_iterator: AsyncIterator[environment_pb2.EnvRunTrialInput], context: Any
     ) -> None:
         """Run the environment of a trial, from the first to the last message."""
@@ -45,13 +47,14 @@ class EnvironmentService(environment_pb2_grpc.EnvironmentSPServicer):
             return self._join(trial_id, init, link)
 
         what = f"the environment of trial {trial_id!r}"
-        await self.participants.run(what, context, reply=environment_pb2.EnvRunTrialOutput, join=join)
+        await self._take_part(what, context, reply=environment_pb2.EnvRunTrialOutput, join=join)
 
     def _join(self, trial_id: str, init: environment_pb2.EnvInitialInput, link: Link) -> Seat:
         if not init.name:
             raise ProtocolError(f"the environment of trial {trial_id!r} has no name")
         chosen = self._implementations.environment(init.impl_name)
         settings = self._settings
+        observer = self._metrics.session(chosen.name)
         session = EnvironmentSession(
             trial_id,
             init,
@@ -62,7 +65,6 @@ class EnvironmentService(environment_pb2_grpc.EnvironmentSPServicer):
                 for actor in init.actors_in_trial
             ],
             link=link,
-            observer=self._metrics.session(chosen.name),
+            observer=observer,
         )
-        leave = self.participants.enter(session)
-        return seat(session, chosen.impl, leave)
+        return Seat(session, chosen.impl, self._enter(session, observer))

@@ -7,14 +7,14 @@ from typing import Any
 from cogment_core.api import hooks_pb2, hooks_pb2_grpc
 from cogment_core.implementations import Implementation
 from cogment_core.parameters import TrialParameters
-from cogment_core.services.base import required_metadata
+from cogment_core.services.base import ComponentService, required_metadata
 from cogment_core.sessions.prehook import PrehookSession
 from cogment_core.specs import CogSettings
 
 __all__ = ["PrehookService"]
 
 
-class PrehookService(hooks_pb2_grpc.TrialHooksSPServicer):
+class PrehookService(ComponentService, hooks_pb2_grpc.TrialHooksSPServicer):
     """``TrialHooksSP``: the Orchestrator asks for the parameters of a new trial.
 
     Args:
@@ -22,7 +22,10 @@ class PrehookService(hooks_pb2_grpc.TrialHooksSPServicer):
         settings: The specs, if known.
     """
 
+    name = "cogmentAPI.TrialHooksSP"
+
     def __init__(self, hook: Implementation, settings: CogSettings | None) -> None:
+        super().__init__()
         self._hook = hook
         self._settings = settings
 

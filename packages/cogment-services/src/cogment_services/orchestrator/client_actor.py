@@ -50,7 +50,7 @@ class ClientActorService(ClientActorSPServicer):
     def __init__(self, trials: Trials) -> None:
         self._trials = trials
 
-    async def RunTrial(  # noqa: N802
+    async def RunTrial(  # type: ignore[override]  # it writes to the context instead of yielding
         self, request_iterator: AsyncIterator[ActorRunTrialOutput], context: Any
     ) -> None:
         """Let a client take the place of an actor in a trial, until one of them ends."""
@@ -63,11 +63,11 @@ class ClientActorService(ClientActorSPServicer):
         except CogmentError as error:
             await refuse(context, error)
 
-    async def Version(self, request: common_pb2.VersionRequest, context: Any) -> common_pb2.VersionInfo:  # noqa: N802
+    async def Version(self, request: common_pb2.VersionRequest, context: Any) -> common_pb2.VersionInfo:
         """Which version this is."""
         return version()
 
-    async def Status(self, request: common_pb2.StatusRequest, context: Any) -> common_pb2.StatusReply:  # noqa: N802
+    async def Status(self, request: common_pb2.StatusRequest, context: Any) -> common_pb2.StatusReply:
         """How the service is."""
         return status(request.names)
 

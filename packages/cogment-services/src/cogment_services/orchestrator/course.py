@@ -4,7 +4,7 @@ from __future__ import annotations
 
 from collections.abc import Callable
 
-from cogment_core.api.common_pb2 import LAST, Action, TrialParams, TrialState
+from cogment_core.api.common_pb2 import LAST, Action, TrialParams
 from cogment_core.api.environment_pb2 import EnvRunTrialInput, ObservationSet
 from cogment_core.errors import ProtocolError
 from cogment_core.logs import logger

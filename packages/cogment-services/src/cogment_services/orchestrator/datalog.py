@@ -17,6 +17,7 @@ from cogment_core.duplex import Duplex, of_call
 from cogment_core.errors import CogmentError
 from cogment_core.logs import logger
 from cogment_core.tasks import TaskOwner
+from cogment_services.orchestrator.channels import Route
 
 __all__ = ["BUFFER_BYTES", "BUFFER_SAMPLES", "DatalogStream", "excluded_fields"]
 
@@ -53,8 +54,8 @@ class DatalogStream:
     Args:
         trial_id: The trial.
         params: Its parameters, sent first.
-        open_call: Opens the stream.
-        delay: Seconds to wait before that.
+        route: How the datalog is reached.
+        open_call: Opens the stream on a channel.
         pumps: Owner of the task that sends: it is done once everything was sent, or cannot be.
         listeners: Owner of the task that listens: it is done once the datalog has completed the call.
         on_drop: Called for each sample that is dropped.
@@ -64,9 +65,9 @@ class DatalogStream:
         self,
         trial_id: str,
         params: TrialParams,
-        open_call: Callable[[], Any],
+        route: Route,
+        open_call: Callable[[Any], Any],
         *,
-        delay: float,
         pumps: TaskOwner,
         listeners: TaskOwner,
         on_drop: Callable[[], None],
@@ -86,7 +87,7 @@ class DatalogStream:
         self.dropped = 0
         """How many samples were not sent."""
         self._what = f"the datalog of trial [{trial_id}]"
-        pumps.spawn(self._pump(params, delay), what=self._what)
+        pumps.spawn(self._run(params, route), what=self._what)
 
     def log(self, sample: DatalogSample) -> None:
         """Send ``sample``, which is ours from now on, as soon as the datalog takes it."""
@@ -114,23 +115,17 @@ class DatalogStream:
             text = "trial [%s]: the datalog does not take samples as fast as they are made: dropping some"
             logger.error(text, self._trial_id)
 
-    async def _pump(self, params: TrialParams, delay: float) -> None:
-        if delay > 0:
-            await asyncio.sleep(delay)
-        duplex = of_call(self._open_call())
-        listener = self._listeners.spawn(self._listen(duplex), what=f"replies of {self._what}")
+    async def _run(self, params: TrialParams, route: Route) -> None:
         try:
+            opened: asyncio.Future[Duplex[Any, Any]] = asyncio.get_running_loop().create_future()
+            self._listeners.spawn(self._listen(route, opened), what=f"replies of {self._what}")
+            duplex = await opened
             duplex.send(RunTrialDatalogInput(trial_params=params))
             await self._send_all(duplex)
             await asyncio.wait_for(duplex.close(), CLOSE_TIMEOUT)
+            asyncio.get_running_loop().call_later(LINGER, duplex.abandon)
         except asyncio.TimeoutError:
             self._lose("it does not take the last samples")
-            duplex.abandon()
-        except BaseException:
-            duplex.abandon()
-            raise
-        limit = asyncio.get_running_loop().call_later(LINGER, duplex.abandon)
-        listener.add_done_callback(lambda _: limit.cancel())
 
     async def _send_all(self, duplex: Duplex[Any, Any]) -> None:
         while not self._lost:
@@ -145,15 +140,16 @@ class DatalogStream:
                 self._news.clear()
                 await self._news.wait()
 
-    async def _listen(self, duplex: Duplex[Any, Any]) -> None:
+    async def _listen(self, route: Route, opened: asyncio.Future[Duplex[Any, Any]]) -> None:
+        """Hold the stream open, and count the replies on it."""
         try:
-            await duplex.receive(self._on_reply)
-            reason = "it has ended the stream"
+            async with route.channel("cogmentAPI.DatalogSP") as channel:
+                duplex = of_call(self._open_call(channel))
+                opened.set_result(duplex)
+                await duplex.receive(self._on_reply)
+            self._lose("it has ended the stream")
         except CogmentError as error:
-            reason = str(error)
-        finally:
-            duplex.abandon()
-        self._lose(reason)
+            self._lose(str(error))
 
     def _on_reply(self, _: object) -> None:
         self.acknowledged += 1

@@ -8,7 +8,6 @@ from functools import partial
 from cogment_core.tasks import TaskOwner
 from cogment_services.orchestrator.limits import Limits
 from cogment_services.orchestrator.metrics import OrchestratorMetrics
-from cogment_services.orchestrator.peers import Pacer
 
 __all__ = ["Host"]
 
@@ -19,7 +18,6 @@ class Host:
 
     limits: Limits
     metrics: OrchestratorMetrics
-    pacer: Pacer = field(default_factory=Pacer)
     peers: TaskOwner = field(default_factory=partial(TaskOwner, "Orchestrator"))
     """Receive from peers until these have completed their streams."""
     farewells: TaskOwner = field(default_factory=partial(TaskOwner, "Orchestrator"))

@@ -5,7 +5,6 @@ from __future__ import annotations
 import asyncio
 import time
 from collections.abc import Callable, Coroutine
-from functools import partial
 from typing import Any
 
 import grpc
@@ -14,11 +13,12 @@ from cogment_core.api.common_pb2 import ENDED, INITIALIZING, PENDING, UNKNOWN, T
 from cogment_core.api.datalog_pb2_grpc import DatalogSPStub
 from cogment_core.api.orchestrator_pb2 import TrialInfo
 from cogment_core.duplex import Duplex
+from cogment_services.orchestrator.channels import Route
 from cogment_services.orchestrator.datalog import DatalogStream
 from cogment_services.orchestrator.engine import Trial
 from cogment_services.orchestrator.host import Host
 from cogment_services.orchestrator.peers import ClientPeer
-from cogment_services.orchestrator.world import Route, Routes, TrialWorld
+from cogment_services.orchestrator.world import Routes, TrialWorld
 from cogment_services.refusals import Refusal
 
 __all__ = ["HostedTrial"]
@@ -119,8 +119,8 @@ class HostedTrial:
         return DatalogStream(
             self.trial_id,
             params,
-            partial(DatalogSPStub(route.channel).RunTrialDatalog, metadata=metadata),
-            delay=0.0 if route.in_process else self._host.pacer.delay(asyncio.get_running_loop().time()),
+            route,
+            lambda channel: DatalogSPStub(channel).RunTrialDatalog(metadata=metadata),
             pumps=self._host.pumps,
             listeners=self._host.peers,
             on_drop=self._host.metrics.sample_dropped,

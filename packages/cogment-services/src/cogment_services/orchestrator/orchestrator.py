@@ -1,1 +1,243 @@
-"""The Orchestrator, to be run in any process and event loop."""
+"""The Orchestrator: runs trials, in any process and event loop."""
+
+from __future__ import annotations
+
+import asyncio
+from collections.abc import Iterable
+from pathlib import Path
+from types import TracebackType
+from typing import TYPE_CHECKING, Protocol, TypeVar
+
+from cogment_core.api.common_pb2 import TrialParams
+from cogment_core.api.orchestrator_pb2_grpc import (
+    add_ClientActorSPServicer_to_server,
+    add_TrialLifecycleSPServicer_to_server,
+)
+from cogment_core.channels import ChannelPool
+from cogment_core.endpoints import Endpoint
+from cogment_core.errors import UsageError
+from cogment_core.inprocess import InProcessEndpoint, InProcessServer
+from cogment_core.parameters import TrialParameters
+from cogment_services.orchestrator.client_actor import ClientActorService
+from cogment_services.orchestrator.hooks import Hooks
+from cogment_services.orchestrator.host import Host
+from cogment_services.orchestrator.limits import Limits
+from cogment_services.orchestrator.listeners import Listeners
+from cogment_services.orchestrator.metrics import OrchestratorMetrics
+from cogment_services.orchestrator.params_file import load_params_file
+from cogment_services.orchestrator.resolve import AttachedComponents, EndpointPolicy, Resolver, allow_public_addresses
+from cogment_services.orchestrator.service import LifecycleService
+from cogment_services.orchestrator.trials import Trials
+from cogment_services.tls import Tls
+
+if TYPE_CHECKING:
+    from prometheus_client import CollectorRegistry
+
+    from cogment_core.implementations import Component
+
+__all__ = ["Attachable", "Orchestrator"]
+
+LAST_WORDS = 0.5
+"""Seconds that peers and datalogs have to take what they are sent last, when the grace is over."""
+
+OrchestratorT = TypeVar("OrchestratorT", bound="Orchestrator")
+
+
+class Attachable(Protocol):
+    """Something whose components trials can use without a connection: a `Context`."""
+
+    @property
+    def components(self) -> tuple[Component, ...]:
+        """What it has."""
+        ...
+
+    def serve_in_process(self) -> InProcessServer:
+        """Serve all of that in this process."""
+        ...
+
+
+class Orchestrator:
+    """Runs trials: brings environments and actors together, step by step.
+
+    In the user's own process::
+
+        async with Orchestrator() as orchestrator:
+            orchestrator.attach(context)
+            controller = context.get_controller(orchestrator.endpoint)
+
+    Then trials whose parameters have no endpoints run with what is attached, and nothing leaves the process. With a
+    ``port`` the Orchestrator can be reached by others too, as the ``cogment services orchestrator`` command can.
+
+    Args:
+        params: What trials are made of that are started without parameters; or a file of them.
+        hooks: Endpoints of the pre-trial hooks, in the order in which they complete these parameters.
+        port: Port to be reached at over gRPC; 0 lets the system choose one; None for no gRPC.
+        actor_port: Another port for client actors; None for the same.
+        host: Address to listen on: this machine only, by default.
+        tls: For mutual TLS, in both directions.
+        gc_frequency: How many trials are started before those that have ended are forgotten.
+        max_trials: How many trials may run at the same time.
+        endpoint_policy: Which addresses trials may use.
+        limits: Bounds of each trial.
+        prometheus_registry: Where metrics are kept; None for no metrics.
+        grace: Seconds that trials have to end when the ``async with`` block does.
+
+    Raises:
+        UsageError: The file of parameters cannot be read, or is wrong.
+    """
+
+    def __init__(
+        self,
+        params: TrialParameters | TrialParams | str | Path | None = None,
+        hooks: Iterable[str] = (),
+        *,
+        port: int | None = None,
+        actor_port: int | None = None,
+        host: str = "127.0.0.1",
+        tls: Tls | None = None,
+        gc_frequency: int = 10,
+        max_trials: int = 10_000,
+        endpoint_policy: EndpointPolicy = allow_public_addresses,
+        limits: Limits | None = None,
+        prometheus_registry: CollectorRegistry | None = None,
+        grace: float = 5.0,
+    ) -> None:
+        self._grace = grace
+        self._host = Host(limits or Limits(), OrchestratorMetrics(prometheus_registry))
+        self._channels = ChannelPool()
+        self._attached = AttachedComponents()
+        outgoing = tls.outgoing() if tls is not None else Endpoint()
+        resolver = Resolver(self._channels, self._attached, outgoing, endpoint_policy)
+        self._hooks = Hooks(hooks, resolver)
+        self._trials = Trials(
+            _as_proto(params), self._hooks, resolver, self._host, gc_frequency=gc_frequency, max_trials=max_trials
+        )
+        self._lifecycle = LifecycleService(self._trials)
+        self._client_actors = ClientActorService(self._trials)
+        self._server = InProcessServer("orchestrator")
+        add_TrialLifecycleSPServicer_to_server(self._lifecycle, self._server)
+        add_ClientActorSPServicer_to_server(self._client_actors, self._server)
+        self._listeners = Listeners(host, port, actor_port, tls)
+        self._closing: asyncio.Task[None] | None = None
+        self._patience: asyncio.Event = asyncio.Event()
+
+    # --- where it is --------------------------------------------------------------------------------------------
+
+    @property
+    def endpoint(self) -> InProcessEndpoint:
+        """Where it is for callers in this process and event loop."""
+        return InProcessEndpoint(self._server)
+
+    @property
+    def port(self) -> int:
+        """The port that Controllers reach it at over gRPC; 0 if it does not listen."""
+        return self._listeners.port
+
+    @property
+    def actor_port(self) -> int:
+        """The port that client actors reach it at over gRPC; 0 if it does not listen."""
+        return self._listeners.actor_port
+
+    @property
+    def listening(self) -> str:
+        """Where it can be reached, as tooling looks for it."""
+        if self.port == self.actor_port:
+            return f"[port:{self.port}]"
+        return f"[port:{self.port}] [actor_port:{self.actor_port}]"
+
+    def attach(self, context: Attachable) -> None:
+        """Let trials use what is registered with ``context``, without any connection.
+
+        Endpoints that are empty, or ``cogment://discover``, lead there.
+
+        Args:
+            context: What has components; it serves them from now on, in this process, until it is closed.
+
+        Raises:
+            UsageError: Nothing is registered with it, or it serves already.
+        """
+        components = context.components
+        self._attached.add(components, InProcessEndpoint(context.serve_in_process()))
+
+    # --- life ---------------------------------------------------------------------------------------------------
+
+    async def start(self) -> None:
+        """Listen, if there is a port to listen on; without one there is nothing to start.
+
+        Raises:
+            UsageError: A port cannot be listened on.
+            EndpointError: A pre-trial hook cannot be found.
+        """
+        if self._listeners.wanted:
+            self._hooks.check()
+            await self._listeners.start(self._lifecycle, self._client_actors)
+
+    async def close(self, grace: float | None = None) -> None:
+        """Stop: start no more trials, end those that run, and let go of everything.
+
+        Trials have ``grace`` seconds to end with their current tick, then they are ended as they are. Called again,
+        it waits for the same end, with no more patience if ``grace`` is 0.
+
+        Args:
+            grace: Seconds; None for those of the constructor.
+        """
+        grace = self._grace if grace is None else grace
+        if grace <= 0:
+            self._patience.set()
+        if self._closing is None:
+            self._closing = asyncio.get_running_loop().create_task(self._close(grace))
+        await asyncio.shield(self._closing)
+
+    async def _close(self, grace: float) -> None:
+        self._listeners.announce_end()
+        self._trials.stop()
+        await self._wait_for_trials(grace)
+        self._trials.kill()
+        await self._say_last_words()
+        self._trials.watchers.close()
+        await self._listeners.close(LAST_WORDS / 2)
+        await self._server.stop()
+        for tasks in (self._host.pumps, self._host.farewells, self._host.peers):
+            await tasks.close()
+        await self._channels.close()
+
+    async def _wait_for_trials(self, grace: float) -> None:
+        """Wait until all trials have ended, nobody has patience any more, or the grace is over."""
+        loop = asyncio.get_running_loop()
+        waits = {loop.create_task(self._trials.wait_idle()), loop.create_task(self._patience.wait())}
+        try:
+            await asyncio.wait(waits, timeout=grace, return_when=asyncio.FIRST_COMPLETED)
+        finally:
+            for wait in waits:
+                wait.cancel()
+
+    async def _say_last_words(self) -> None:
+        """Let out what is on its way: the end to participants, and samples."""
+        until = asyncio.get_running_loop().time() + LAST_WORDS
+        # The last waits for the peers, who may have much to do still, or nothing.
+        for tasks in (self._host.farewells, self._host.pumps, self._host.peers):
+            await tasks.wait(max(0.0, until - asyncio.get_running_loop().time()))
+
+    async def __aenter__(self: OrchestratorT) -> OrchestratorT:
+        try:
+            await self.start()
+        except BaseException:
+            await self.close(0.0)
+            raise
+        return self
+
+    async def __aexit__(
+        self, kind: type[BaseException] | None, error: BaseException | None, traceback: TracebackType | None
+    ) -> None:
+        await self.close()
+
+
+def _as_proto(params: TrialParameters | TrialParams | str | Path | None) -> TrialParams:
+    if isinstance(params, (str, Path)):
+        return load_params_file(params)
+    copy = TrialParams()
+    if isinstance(params, TrialParameters):
+        copy.ParseFromString(params.serialize())
+    elif params is not None:
+        copy.CopyFrom(params)
+    return copy

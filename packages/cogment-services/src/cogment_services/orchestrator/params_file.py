@@ -10,9 +10,9 @@ import base64
 import binascii
 import math
 from pathlib import Path
-from typing import NamedTuple
+from typing import Any, NamedTuple
 
-from google.protobuf.descriptor import Descriptor, FieldDescriptor
+from google.protobuf.descriptor import FieldDescriptor
 from google.protobuf.message import Message
 
 from cogment_core.api.common_pb2 import TrialParams
@@ -106,21 +106,23 @@ def _fill(message: Message, place: _Place) -> None:
     """Set the fields of ``message`` that ``place`` has a value for; an empty value leaves a field as it is."""
     given: dict[str, str] = {}
     for key, value in place.mapping().items():
-        field = _field(message.DESCRIPTOR, key, value)
+        field = _field(message, key, value)
         if given.setdefault(field.name, key) != key:
             raise value.error(f"is there as {given[field.name]!r} too")
         if not value.node.is_null:
             _set(message, field, value)
 
 
-def _field(descriptor: Descriptor, key: str, place: _Place) -> FieldDescriptor:
-    for field in descriptor.fields:
+def _field(message: Message, key: str, place: _Place) -> Any:
+    for field in message.DESCRIPTOR.fields:
         if key in (field.name, field.json_name):
             return field
-    raise place.error(f"there is no such key (there are: {', '.join(field.name for field in descriptor.fields)})")
+    raise place.error(
+        f"there is no such key (there are: {', '.join(field.name for field in message.DESCRIPTOR.fields)})"
+    )
 
 
-def _set(message: Message, field: FieldDescriptor, place: _Place) -> None:
+def _set(message: Message, field: Any, place: _Place) -> None:
     current = getattr(message, field.name)
     if field.message_type is not None and field.message_type.GetOptions().map_entry:
         current.update({name: value.text() for name, value in place.mapping().items()})
@@ -136,7 +138,7 @@ def _set(message: Message, field: FieldDescriptor, place: _Place) -> None:
             _fill(current.add(), item)
 
 
-def _scalar(field: FieldDescriptor, place: _Place) -> object:
+def _scalar(field: Any, place: _Place) -> object:
     if field.type == FieldDescriptor.TYPE_BYTES:
         return _bytes(place)
     if field.cpp_type == FieldDescriptor.CPPTYPE_STRING:

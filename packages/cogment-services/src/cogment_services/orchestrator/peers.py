@@ -6,12 +6,13 @@ import asyncio
 from collections.abc import Callable
 from typing import Any, Protocol
 
-from cogment_core.duplex import Duplex, of_call
+from cogment_core.duplex import BACKLOG_LIMIT, Duplex, of_call
 from cogment_core.errors import BacklogError, CogmentError
 from cogment_core.logs import logger
 from cogment_core.tasks import TaskOwner
+from cogment_services.orchestrator.channels import Route
 
-__all__ = ["ClientPeer", "Pacer", "Peer", "ServicePeer"]
+__all__ = ["ClientPeer", "Peer", "ServicePeer"]
 
 RELEASE_TIMEOUT = 5.0
 """Seconds that a peer has to take what was sent to it before its stream was released."""
@@ -31,37 +32,14 @@ class Peer(Protocol):
         """Complete the stream: nothing more will be sent, and nothing that comes is of interest."""
         ...
 
-    def drop(self) -> None:
-        """End the stream at once."""
-        ...
-
-
-class Pacer:
-    """Spreads the opening of streams: servers refuse some of thousands that come at once (measured).
-
-    Args:
-        burst: How many may be opened at once.
-        rate: How many per second after that.
-    """
-
-    def __init__(self, burst: int = 200, rate: float = 1000.0) -> None:
-        self._interval = 1 / rate
-        self._slack = burst / rate
-        self._next = 0.0
-
-    def delay(self, now: float) -> float:
-        """Seconds to wait, from ``now``, before opening a stream."""
-        self._next = max(self._next, now - self._slack) + self._interval
-        return max(0.0, self._next - now)
-
-
 class ServicePeer:
     """A peer that the Orchestrator calls.
 
     Args:
         what: Who it is, for the log.
-        open_call: Opens the stream.
-        delay: Seconds to wait before that; what is sent meanwhile waits too.
+        route: How it is reached.
+        service: Full name of its service.
+        open_call: Opens the stream on a channel.
         on_message: Called with each message.
         on_gone: Called once with the reason if the stream ends before it was released.
         tasks: Owner of the task that receives: it is done once the peer has completed the call.
@@ -73,9 +51,10 @@ class ServicePeer:
     def __init__(
         self,
         what: str,
-        open_call: Callable[[], Any],
+        route: Route,
+        service: str,
+        open_call: Callable[[Any], Any],
         *,
-        delay: float,
         on_message: Callable[[Any], None],
         on_gone: Callable[[str], None],
         tasks: TaskOwner,
@@ -87,13 +66,15 @@ class ServicePeer:
         self._on_gone: Callable[[str], None] | None = on_gone
         self._farewells = farewells
         self._waiting: list[Any] = []
-        self._duplex: Duplex[Any, Any] | None = None if delay > 0 else of_call(open_call())
-        self._task = tasks.spawn(self._run(delay), what=what)
+        self._duplex: Duplex[Any, Any] | None = None
+        if route.local is not None:
+            self._open(route.local)
+        self._task = tasks.spawn(self._run(route, service), what=what)
 
     def send(self, message: Any) -> None:
         """See `Peer.send`."""
         if self._duplex is None:
-            self._waiting.append(message)
+            self._wait_for_stream(message)
             return
         try:
             self._duplex.send(message)
@@ -110,26 +91,27 @@ class ServicePeer:
         elif not self._task.done():
             self._farewells.spawn(self._complete(self._duplex), what=f"release of {self._what}")
 
-    def drop(self) -> None:
-        """See `Peer.drop`."""
-        self._on_gone = self._on_message = None
-        self._task.cancel()
+    def _wait_for_stream(self, message: Any) -> None:
+        if len(self._waiting) < BACKLOG_LIMIT:
+            self._waiting.append(message)
+        else:
+            self._gone(f"{BACKLOG_LIMIT} messages wait for the stream to open")
 
-    async def _run(self, delay: float) -> None:
+    async def _run(self, route: Route, service: str) -> None:
         try:
-            duplex = self._duplex or await self._open_later(delay)
-            await duplex.receive(self._receive)
+            async with route.channel(service) as channel:
+                duplex = self._duplex or self._open(channel)
+                try:
+                    await duplex.receive(self._receive)
+                finally:
+                    duplex.abandon()
             reason = "the stream ended"
         except CogmentError as error:
             reason = str(error)
-        finally:
-            if self._duplex is not None:
-                self._duplex.abandon()
         self._tell(reason)
 
-    async def _open_later(self, delay: float) -> Duplex[Any, Any]:
-        await asyncio.sleep(delay)
-        self._duplex = of_call(self._open_call())
+    def _open(self, channel: Any) -> Duplex[Any, Any]:
+        self._duplex = of_call(self._open_call(channel))
         for message in self._waiting:
             self._duplex.send(message)
         self._waiting.clear()
@@ -193,8 +175,3 @@ class ClientPeer:
         self._on_gone = None
         if not self.released.done():
             self.released.set_result(None)
-
-    def drop(self) -> None:
-        """See `Peer.drop`."""
-        self.release()
-        self._duplex.abandon()

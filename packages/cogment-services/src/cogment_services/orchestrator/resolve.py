@@ -125,9 +125,7 @@ class Resolver:
             datalog=self.service("the datalog", datalog, ServiceType.DATALOG) if datalog else None,
         )
 
-    def service(
-        self, what: str, url: str, wanted: ServiceType, properties: Mapping[str, str] | None = None
-    ) -> Route:
+    def service(self, what: str, url: str, wanted: ServiceType, properties: Mapping[str, str] | None = None) -> Route:
         """How the service at ``url`` is reached.
 
         Args:

@@ -30,7 +30,7 @@ class LifecycleService(TrialLifecycleSPServicer):
     def __init__(self, trials: Trials) -> None:
         self._trials = trials
 
-    async def StartTrial(  # noqa: N802
+    async def StartTrial(
         self, request: orchestrator_pb2.TrialStartRequest, context: Any
     ) -> orchestrator_pb2.TrialStartReply:
         """Start a trial; the reply has no id if the requested one is taken."""
@@ -39,7 +39,7 @@ class LifecycleService(TrialLifecycleSPServicer):
         except CogmentError as error:
             await refuse(context, error)
 
-    async def TerminateTrial(  # noqa: N802
+    async def TerminateTrial(
         self, request: orchestrator_pb2.TerminateTrialRequest, context: Any
     ) -> orchestrator_pb2.TerminateTrialReply:
         """End the trials whose ids are in the metadata."""
@@ -52,7 +52,7 @@ class LifecycleService(TrialLifecycleSPServicer):
             await refuse(context, error)
         return orchestrator_pb2.TerminateTrialReply()
 
-    async def GetTrialInfo(  # noqa: N802
+    async def GetTrialInfo(
         self, request: orchestrator_pb2.TrialInfoRequest, context: Any
     ) -> orchestrator_pb2.TrialInfoReply:
         """Tell of the trials whose ids are in the metadata, as far as they are known; of all without an id."""
@@ -68,7 +68,7 @@ class LifecycleService(TrialLifecycleSPServicer):
         ]
         return orchestrator_pb2.TrialInfoReply(trial=infos)
 
-    async def WatchTrials(  # noqa: N802
+    async def WatchTrials(
         self, request: orchestrator_pb2.TrialListRequest, context: Any
     ) -> AsyncIterator[orchestrator_pb2.TrialListEntry]:
         """Tell of the trials that are there, and then of each change of their states."""
@@ -87,10 +87,10 @@ class LifecycleService(TrialLifecycleSPServicer):
         finally:
             watchers.remove(watcher)
 
-    async def Version(self, request: common_pb2.VersionRequest, context: Any) -> common_pb2.VersionInfo:  # noqa: N802
+    async def Version(self, request: common_pb2.VersionRequest, context: Any) -> common_pb2.VersionInfo:
         """Which version this is."""
         return version()
 
-    async def Status(self, request: common_pb2.StatusRequest, context: Any) -> common_pb2.StatusReply:  # noqa: N802
+    async def Status(self, request: common_pb2.StatusRequest, context: Any) -> common_pb2.StatusReply:
         """How the service is."""
         return status(request.names)

@@ -7,7 +7,7 @@ intermediate states: of each trial only the newest state waits for it. One that 
 from __future__ import annotations
 
 import asyncio
-from collections.abc import AsyncIterator, Callable, Iterable
+from collections.abc import AsyncIterator, Iterable
 from typing import Protocol
 
 from cogment_core.api.common_pb2 import TrialState

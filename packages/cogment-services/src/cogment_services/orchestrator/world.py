@@ -16,23 +16,14 @@ from cogment_core.api.environment_pb2 import EnvRunTrialInput, EnvRunTrialOutput
 from cogment_core.api.environment_pb2_grpc import EnvironmentSPStub
 from cogment_core.duplex import Duplex
 from cogment_core.logs import logger
+from cogment_services.orchestrator.channels import Route
 from cogment_services.orchestrator.datalog import DatalogStream
 from cogment_services.orchestrator.effects import Timer
 from cogment_services.orchestrator.engine import Trial
 from cogment_services.orchestrator.host import Host
 from cogment_services.orchestrator.peers import ClientPeer, Peer, ServicePeer
 
-__all__ = ["Route", "Routes", "TrialWorld"]
-
-
-@dataclass(frozen=True)
-class Route:
-    """How a service is reached."""
-
-    channel: Any
-    """A gRPC channel, or one within this process."""
-    in_process: bool = False
-    """Whether it is within this process."""
+__all__ = ["Routes", "TrialWorld"]
 
 
 @dataclass(frozen=True)
@@ -156,40 +147,26 @@ class TrialWorld:
         """See `Effects.connect_actor`."""
         route = self._routes.actors[index]
         assert route is not None, "a client actor is not connected to"
-        stub = ServiceActorSPStub(route.channel)
-        self._actors[index] = self._connect(
+        self._actors[index] = ServicePeer(
             f"actor {index} of trial [{self._trial_id}]",
             route,
-            stub.RunTrial,
-            partial(self.actor_said, index),
-            partial(self._actor_gone, index),
+            "cogmentAPI.ServiceActorSP",
+            lambda channel: ServiceActorSPStub(channel).RunTrial(metadata=self._metadata),
+            on_message=partial(self.actor_said, index),
+            on_gone=partial(self._actor_gone, index),
+            tasks=self._host.peers,
+            farewells=self._host.farewells,
         )
 
     def connect_environment(self) -> None:
         """See `Effects.connect_environment`."""
-        route = self._routes.environment
-        self._environment = self._connect(
+        self._environment = ServicePeer(
             f"environment of trial [{self._trial_id}]",
-            route,
-            EnvironmentSPStub(route.channel).RunTrial,
-            self._environment_said,
-            self._environment_gone,
-        )
-
-    def _connect(
-        self,
-        what: str,
-        route: Route,
-        method: Callable[..., Any],
-        on_message: Callable[[Any], None],
-        on_gone: Callable[[str], None],
-    ) -> Peer:
-        return ServicePeer(
-            what,
-            partial(method, metadata=self._metadata),
-            delay=0.0 if route.in_process else self._host.pacer.delay(self.now()),
-            on_message=on_message,
-            on_gone=on_gone,
+            self._routes.environment,
+            "cogmentAPI.EnvironmentSP",
+            lambda channel: EnvironmentSPStub(channel).RunTrial(metadata=self._metadata),
+            on_message=self._environment_said,
+            on_gone=self._environment_gone,
             tasks=self._host.peers,
             farewells=self._host.farewells,
         )

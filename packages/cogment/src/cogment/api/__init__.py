@@ -49,9 +49,10 @@ __all__ = [
     "trial_datastore_pb2_grpc",
 ]
 
+if not TYPE_CHECKING:
 
-def __getattr__(name: str) -> Any:
-    # `cogment.api.common_pb2` works after `import cogment` alone, which need not load all of the protocol for that.
-    if name in __all__:
-        return import_module(f"{__name__}.{name}")
-    raise AttributeError(f"module {__name__!r} has no attribute {name!r}")
+    def __getattr__(name: str) -> Any:
+        # `cogment.api.common_pb2` works after `import cogment` alone, which need not load all of the protocol for that.
+        if name in __all__:
+            return import_module(f"{__name__}.{name}")
+        raise AttributeError(f"module {__name__!r} has no attribute {name!r}")

@@ -1,0 +1,153 @@
+"""The same training with the Orchestrator, the environment and the actors in processes of their own, over gRPC.
+
+They could as well be on machines of their own: a component is a program that serves what it registered.
+"""
+
+import asyncio
+import multiprocessing
+import signal
+import time
+from collections.abc import AsyncIterator, Callable, Iterator
+from contextlib import AbstractAsyncContextManager, asynccontextmanager, contextmanager
+from multiprocessing.connection import Connection
+from multiprocessing.process import BaseProcess
+
+import cogment
+from cogment_services.orchestrator import Orchestrator
+from environment import cartpole
+from policy import linear_policy
+from specs import cog_settings
+from training import Observer, Settings, train
+from trials import Endpoints, EpisodeLog
+
+__all__ = ["train_in_processes"]
+
+START_TIMEOUT = 60.0
+"""Seconds that a process has to serve."""
+
+STOP_TIMEOUT = 10.0
+"""Seconds that a process has to end."""
+
+Server = Callable[[], AbstractAsyncContextManager[int]]
+"""Serves a component within an ``async with`` block, which gets the port."""
+
+
+async def train_in_processes(settings: Settings, observer: Observer) -> None:
+    """Train with each component in another process. This one keeps the Controller and the log."""
+    log = EpisodeLog()
+    async with cogment.Context(user_id="cartpole", cog_settings=cog_settings) as context:
+        context.register_datalog(log.listen)
+        async with serving(context) as datalog, processes(orchestrator, environment, player) as ports:
+            endpoints = Endpoints(environment=url(ports[1]), player=url(ports[2]), datalog=url(datalog))
+            controller = context.get_controller(cogment.Endpoint(url(ports[0])))
+            await train(controller, log, endpoints, settings, observer)
+
+
+def url(port: int) -> str:
+    return f"grpc://127.0.0.1:{port}"
+
+
+# --- what runs in the other processes -----------------------------------------------------------------------------------
+
+
+@asynccontextmanager
+async def orchestrator() -> AsyncIterator[int]:
+    async with Orchestrator(port=0) as served:
+        yield served.port
+
+
+@asynccontextmanager
+async def environment() -> AsyncIterator[int]:
+    async with cogment.Context(user_id="cartpole", cog_settings=cog_settings) as context:
+        context.register_environment(cartpole, "CartPole-v1")
+        async with serving(context) as port:
+            yield port
+
+
+@asynccontextmanager
+async def player() -> AsyncIterator[int]:
+    async with cogment.Context(user_id="cartpole", cog_settings=cog_settings) as context:
+        context.register_actor(linear_policy, "linear", ["player"])
+        async with serving(context) as port:
+            yield port
+
+
+@asynccontextmanager
+async def serving(context: cogment.Context) -> AsyncIterator[int]:
+    """Serve what is registered with ``context``, for this machine only, on a port that the system chooses."""
+    served = asyncio.create_task(context.serve_all_registered(cogment.ServedEndpoint(host="127.0.0.1")))
+    try:
+        yield await context.wait_until_serving()
+    finally:
+        await context.close()
+        await served
+
+
+# --- processes ----------------------------------------------------------------------------------------------------------
+
+
+@asynccontextmanager
+async def processes(*servers: Server) -> AsyncIterator[list[int]]:
+    """Run each of ``servers`` in a process for the time of the block, which gets their ports."""
+    started: list[tuple[BaseProcess, Connection]] = []
+    try:
+        for server in servers:
+            started.append(start(server))
+        yield [await port_of(process, pipe) for process, pipe in started]
+    finally:
+        for process, pipe in started:
+            pipe.close()
+            stop(process)
+
+
+def start(server: Server) -> tuple[BaseProcess, Connection]:
+    """Start a process. It ends when our end of the pipe is closed, be it because this process dies."""
+    spawn = multiprocessing.get_context("spawn")  # gRPC does not survive a fork
+    ours, theirs = spawn.Pipe()
+    process = spawn.Process(target=run, args=(server, theirs), daemon=True)
+    with interrupts_ignored():  # inherited: Ctrl-C is for this process, which then ends the others in good order
+        process.start()
+    theirs.close()
+    return process, ours
+
+
+@contextmanager
+def interrupts_ignored() -> Iterator[None]:
+    before = signal.signal(signal.SIGINT, signal.SIG_IGN)
+    try:
+        yield
+    finally:
+        signal.signal(signal.SIGINT, before)
+
+
+async def port_of(process: BaseProcess, pipe: Connection) -> int:
+    """Wait for the port that a started process tells."""
+    deadline = time.monotonic() + START_TIMEOUT
+    while not pipe.poll():
+        if time.monotonic() > deadline:
+            raise cogment.CogmentError(f"the process {process.name} does not serve after {START_TIMEOUT:g} s")
+        await asyncio.sleep(0.02)
+    try:
+        port: int = pipe.recv()
+    except EOFError:
+        raise cogment.CogmentError(f"the process {process.name} died before it served") from None
+    return port
+
+
+def stop(process: BaseProcess) -> None:
+    process.join(STOP_TIMEOUT)
+    if process.is_alive():
+        process.kill()
+        process.join()
+
+
+def run(server: Server, pipe: Connection) -> None:
+    """Serve, in the new process, until the other end of the pipe is closed."""
+
+    async def serve() -> None:
+        async with server() as port:
+            pipe.send(port)
+            while not pipe.poll():
+                await asyncio.sleep(0.1)
+
+    asyncio.run(serve())

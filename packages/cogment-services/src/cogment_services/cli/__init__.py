@@ -1,0 +1,54 @@
+"""The ``cogment`` command. Each command is one small module, and imports what it runs only when it runs."""
+
+from __future__ import annotations
+
+import sys
+from collections.abc import Sequence
+from typing import Any
+
+import click
+
+from cogment_services.cli.services import services
+from cogment_services.cli.version import version
+
+__all__ = ["cogment", "main"]
+
+
+_SETTINGS: dict[str, Any] = {
+    "help_option_names": ["-h", "--help"],
+    "token_normalize_func": lambda token: token.replace("-", "_"),  # --log-level for --log_level
+}
+
+
+@click.group(invoke_without_command=True, context_settings=_SETTINGS)
+@click.pass_context
+def cogment(ctx: click.Context) -> None:
+    """Run the servers of Cogment, and work with them."""
+    if ctx.invoked_subcommand is None:
+        click.echo(ctx.get_help())
+
+
+cogment.add_command(services)
+cogment.add_command(version)
+
+
+def main(args: Sequence[str] | None = None) -> None:
+    """Run the command and end the process: with 0, or with 1 and one line that says what is wrong."""
+    try:
+        cogment.main(args, prog_name="cogment", standalone_mode=False)
+    except click.ClickException as error:
+        _fail(error.format_message())
+    except click.exceptions.Abort:
+        _fail("interrupted")
+    except Exception as error:
+        # Only what is ours explains itself; imported this late for the sake of --help.
+        from cogment_core.errors import CogmentError
+
+        if not isinstance(error, CogmentError):
+            raise
+        _fail(str(error))
+
+
+def _fail(message: str) -> None:
+    click.echo(f"Error: {' '.join(message.split())}", err=True)
+    sys.exit(1)
