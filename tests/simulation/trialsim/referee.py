@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import math
+import re
 from typing import TYPE_CHECKING
 
 from cogment_core.api.common_pb2 import (
@@ -18,6 +19,8 @@ from cogment_core.api.common_pb2 import (
     Reward,
 )
 from cogment_core.api.environment_pb2 import ActionSet, EnvRunTrialInput
+from cogment_services.orchestrator import texts
+from cogment_services.orchestrator.phases import Phase
 from cogment_services.orchestrator.routing import Roster
 from trialsim.sample_rules import check_samples
 from trialsim.scenario import Scenario
@@ -51,6 +54,7 @@ class StreamRecord:
         self.greeted = False
         self.announced = False
         self.finished = False
+        self.acted = False
         self.ended = False
         self.released = False
         self.observed: list[int] = []
@@ -138,6 +142,7 @@ class Referee:
         self.check(int(whose) in (0, index), "an observation is the one for its actor")
         self.check_environment_rewards(record, index, observation.tick_id)
         record.observed.append(observation.tick_id)
+        record.acted = False
         if final:
             self.world.bounds.ending()
         else:
@@ -220,12 +225,10 @@ class Referee:
         self.check(first or int(view) < tick, "the first action of a tick counts")
 
     def may_miss(self, index: int) -> bool:
-        """Whether there is a reason for an actor not to act."""
+        """Whether there is a reason for an actor not to act: it never took part, does so no more, or is late."""
         record = self.actors[index]
-        params = self.scenario.params.actors[index]
         lied = self.scenario.actors[index].lies_after > 0
-        timed = params.response_timeout > 0 or params.initial_connection_timeout > 0
-        return record.leaving or record.barred or lied or timed
+        return record.leaving or record.barred or lied or not record.observed or self.world.bounds.is_late(index)
 
     # The trial
 
@@ -236,7 +239,16 @@ class Referee:
         self.ran |= state == RUNNING
         if state == ENDED:
             self.check_ends()
+            self.check_reason(self.world.trial.end_reason)
             self.check(self.ends == sorted(self.ends), "actors get END in their order")
+
+    def check_reason(self, reason: str) -> None:
+        """The trial ended for a reason that holds."""
+        if reason == texts.INACTIVE:
+            self.check(self.world.bounds.is_inactive(), "only an inactive trial is ended as such")
+        for index, actor in enumerate(self.scenario.params.actors):
+            if re.search(rf"Required actors \[.*\b{actor.name}\b.*\] unavailable", reason):
+                self.check(not actor.optional and self.may_miss(index), f"{actor.name} is blamed for a reason")
 
     def check_ends(self) -> None:
         """The trial is over, and everyone knows."""
@@ -248,6 +260,18 @@ class Referee:
         """A timer was started."""
         self.check(self.state != ENDED, "no timer is started after the end")
         self.check(0 < seconds < math.inf, "a timer has a sensible length")
+
+    def settled(self) -> None:
+        """The trial has handled all that has come."""
+        trial = self.world.trial
+        if trial.phase is Phase.ACTING:
+            able = [record for record in self.actors if record.observed and not (record.leaving or record.barred)]
+            self.check(any(not record.acted for record in able), "a trial does not wait when nobody can act any more")
+
+    def heard_action(self, index: int, tick: int) -> None:
+        """An actor acted; perhaps not for the first time in its tick."""
+        record = self.actors[index]
+        record.acted |= record.observed[-1:] == [tick] or tick == -1
 
     def lost(self, record: StreamRecord, *, busy: bool) -> None:
         """The trial is told that a stream is gone; if it is ``busy``, it may find out later."""

@@ -75,7 +75,7 @@ class World:
         for when, hard in scenario.terminations:
             self.scheduler.after(when, self.tell, "terminate, hard" if hard else "terminate", self.trial.terminate, hard)
         self.tell("start", self.trial.start)
-        self.bounds.heard()
+        self.bounds.stepped(certainly=True)
         for when, index, by_class in scenario.joins:
             self.scheduler.after(when, self.join, index, by_class)
         events = 0
@@ -103,6 +103,7 @@ class World:
             self._depth -= 1
         if self._depth == 0:
             afterwards, self._afterwards = self._afterwards, []
+            self.referee.settled()
             for check in afterwards:
                 check()
 
@@ -115,7 +116,8 @@ class World:
             self.tell("environment gone", self.trial.environment_gone, "it broke off")
         else:
             self._must_end_if(grave and ongoing, "a lie of the environment")
-            self.bounds.heard()
+            if message.WhichOneof("data") == "observation_set":
+                self.bounds.stepped(certainly=True)
             self.tell("environment", self.trial.environment_said, message)
 
     def from_actor(self, index: int, message: Any, grave: bool) -> None:
@@ -128,9 +130,9 @@ class World:
             self.tell(f"actor {index} gone", self.trial.actor_gone, index, "it broke off")
             return
         self._must_end_if(grave and needed, "a lie of a required actor")
-        self.bounds.heard()
         if message.WhichOneof("data") == "action":
-            self.bounds.acted[index] = self.scheduler.now
+            self.bounds.acted(index)
+            self.referee.heard_action(index, message.action.tick_id)
         self.tell(f"actor {index}", self.trial.actor_said, index, message)
         record.barred |= grave and self._depth == 0
 
@@ -160,7 +162,7 @@ class World:
         if self.rng.random() < 0.8:
             self.joined(got)
         else:
-            self.scheduler.after(0.0, self.joined, got)
+            self.scheduler.after(self.rng.choice((0.0, 0.01, 0.5)), self.joined, got)
 
     def joined(self, index: int) -> None:
         """The stream of a client is set up."""

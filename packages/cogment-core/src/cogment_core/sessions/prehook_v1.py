@@ -29,7 +29,9 @@ class _Forward(Generic[T]):
     def __set_name__(self, owner: type, name: str) -> None:
         self._advice = f"[PrehookSession.{name}] is now [PrehookSession.trial_parameters.{self._target}]"
 
-    def __get__(self, instance: V1Attributes, owner: type | None = None) -> T:
+    def __get__(self, instance: V1Attributes | None, owner: type | None = None) -> T:
+        if instance is None:
+            return cast("T", self)
         logger.deprecated(self._advice)
         return cast("T", getattr(instance.trial_parameters, self._target))
 

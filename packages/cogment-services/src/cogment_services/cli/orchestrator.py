@@ -118,3 +118,6 @@ def _refuse_what_is_not_there(options: dict[str, Any]) -> None:
         raise click.UsageError("--actor_web_port: there is no grpc-web port yet; leave it out")
     if options["directory_endpoint"]:
         raise click.UsageError("--directory_endpoint: there is no Directory yet; leave it out, use grpc:// endpoints")
+    for hook in options["pre_trial_hooks"]:
+        if hook.lower().startswith("cogment:"):
+            raise click.UsageError(f"--pre_trial_hooks: {hook} needs a Directory, which is not there yet; use grpc://")

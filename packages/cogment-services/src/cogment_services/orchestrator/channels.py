@@ -109,8 +109,10 @@ class PeerChannels:
         """Close all connections; calls in progress are cancelled."""
         self._closed = True
         await self._tasks.close()
-        for channel in (*self._shared.values(), *self._local.values()):
-            await channel.close()
+        for shared in self._shared.values():
+            await shared.close()
+        for local in self._local.values():
+            await local.close()
         self._shared.clear()
         self._local.clear()
 

@@ -13,6 +13,7 @@ from typing import Any
 
 from cogment_core.api.common_pb2 import TrialParams
 from cogment_core.api.datalog_pb2 import DatalogSample, RunTrialDatalogInput
+from cogment_core.api.datalog_pb2_grpc import DatalogSPStub
 from cogment_core.duplex import Duplex, of_call
 from cogment_core.errors import CogmentError
 from cogment_core.logs import logger
@@ -55,7 +56,7 @@ class DatalogStream:
         trial_id: The trial.
         params: Its parameters, sent first.
         route: How the datalog is reached.
-        open_call: Opens the stream on a channel.
+        user_id: Who started the trial.
         pumps: Owner of the task that sends: it is done once everything was sent, or cannot be.
         listeners: Owner of the task that listens: it is done once the datalog has completed the call.
         on_drop: Called for each sample that is dropped.
@@ -66,7 +67,7 @@ class DatalogStream:
         trial_id: str,
         params: TrialParams,
         route: Route,
-        open_call: Callable[[Any], Any],
+        user_id: str,
         *,
         pumps: TaskOwner,
         listeners: TaskOwner,
@@ -74,8 +75,9 @@ class DatalogStream:
     ) -> None:
         self._trial_id = trial_id
         self._excluded = excluded_fields(params.datalog.exclude_fields, trial_id)
-        self._open_call = open_call
-        self._listeners = listeners
+        self._metadata = (("trial-id", trial_id), ("user-id", user_id))
+        self._pumps = pumps
+        self._limit: asyncio.TimerHandle | None = None
         self._on_drop = on_drop
         self._samples: deque[tuple[DatalogSample, int]] = deque()
         self._bytes = 0
@@ -87,7 +89,7 @@ class DatalogStream:
         self.dropped = 0
         """How many samples were not sent."""
         self._what = f"the datalog of trial [{trial_id}]"
-        pumps.spawn(self._run(params, route), what=self._what)
+        listeners.spawn(self._run(params, route), what=f"replies of {self._what}")
 
     def log(self, sample: DatalogSample) -> None:
         """Send ``sample``, which is ours from now on, as soon as the datalog takes it."""
@@ -116,16 +118,32 @@ class DatalogStream:
             logger.error(text, self._trial_id)
 
     async def _run(self, params: TrialParams, route: Route) -> None:
+        """Hold the stream open, and count the replies on it."""
+        duplex: Duplex[Any, Any] | None = None
         try:
-            opened: asyncio.Future[Duplex[Any, Any]] = asyncio.get_running_loop().create_future()
-            self._listeners.spawn(self._listen(route, opened), what=f"replies of {self._what}")
-            duplex = await opened
-            duplex.send(RunTrialDatalogInput(trial_params=params))
-            await self._send_all(duplex)
+            async with route.channel("cogmentAPI.DatalogSP") as channel:
+                stub: Any = DatalogSPStub(channel)
+                duplex = of_call(stub.RunTrialDatalog(metadata=self._metadata))
+                self._pumps.spawn(self._pump(params, duplex), what=self._what)
+                await duplex.receive(self._on_reply)
+            self._lose("it has ended the stream")
+        except CogmentError as error:
+            self._lose(str(error))
+        finally:
+            if duplex is not None:
+                duplex.abandon()
+            if self._limit is not None:
+                self._limit.cancel()
+
+    async def _pump(self, params: TrialParams, duplex: Duplex[Any, Any]) -> None:
+        duplex.send(RunTrialDatalogInput(trial_params=params))
+        await self._send_all(duplex)
+        try:
             await asyncio.wait_for(duplex.close(), CLOSE_TIMEOUT)
-            asyncio.get_running_loop().call_later(LINGER, duplex.abandon)
         except asyncio.TimeoutError:
             self._lose("it does not take the last samples")
+            duplex.abandon()
+        self._limit = asyncio.get_running_loop().call_later(LINGER, duplex.abandon)
 
     async def _send_all(self, duplex: Duplex[Any, Any]) -> None:
         while not self._lost:
@@ -139,17 +157,6 @@ class DatalogStream:
                     return
                 self._news.clear()
                 await self._news.wait()
-
-    async def _listen(self, route: Route, opened: asyncio.Future[Duplex[Any, Any]]) -> None:
-        """Hold the stream open, and count the replies on it."""
-        try:
-            async with route.channel("cogmentAPI.DatalogSP") as channel:
-                duplex = of_call(self._open_call(channel))
-                opened.set_result(duplex)
-                await duplex.receive(self._on_reply)
-            self._lose("it has ended the stream")
-        except CogmentError as error:
-            self._lose(str(error))
 
     def _on_reply(self, _: object) -> None:
         self.acknowledged += 1

@@ -10,7 +10,7 @@ from cogment_core import rpc
 from cogment_core.api.common_pb2 import TrialParams
 from cogment_core.api.hooks_pb2 import PreTrialParams
 from cogment_core.api.hooks_pb2_grpc import TrialHooksSPStub
-from cogment_core.endpoint_urls import ServiceType
+from cogment_core.endpoints import ServiceType, parse_url
 from cogment_core.errors import RpcError
 from cogment_services.orchestrator.resolve import Resolver
 from cogment_services.refusals import Refusal
@@ -28,21 +28,17 @@ class Hooks:
 
     Args:
         urls: Their endpoints, in the order in which they are called.
-        resolver: Finds them.
+        resolver: Finds them, when they are called: they may be attached later.
+
+    Raises:
+        EndpointError: One of the endpoints cannot be understood.
     """
 
     def __init__(self, urls: Iterable[str], resolver: Resolver) -> None:
         self._urls = tuple(urls)
-        self._resolver = resolver
-
-    def check(self) -> None:
-        """Find all hooks.
-
-        Raises:
-            EndpointError: One of them cannot be found.
-        """
         for url in self._urls:
-            self._stub(url)
+            parse_url(url)
+        self._resolver = resolver
 
     async def run(self, params: TrialParams, trial_id: str, user_id: str) -> TrialParams:
         """What the hooks make of ``params``.
@@ -57,20 +53,19 @@ class Hooks:
         return params
 
     async def _call(self, url: str, params: TrialParams, metadata: Sequence[tuple[str, str]]) -> TrialParams:
+        route = self._resolver.service("a pre-trial hook", url, ServiceType.HOOK)
         try:
-            reply = await rpc.call_unary(
-                self._stub(url).OnPreTrial,
-                PreTrialParams(params=params),
-                method=_METHOD,
-                target=url,
-                metadata=metadata,
-                timeout=HOOK_TIMEOUT,
-            )
+            async with route.channel("cogmentAPI.TrialHooksSP") as channel:
+                reply: PreTrialParams = await rpc.call_unary(
+                    TrialHooksSPStub(channel).OnPreTrial,
+                    PreTrialParams(params=params),
+                    method=_METHOD,
+                    target=url,
+                    metadata=metadata,
+                    timeout=HOOK_TIMEOUT,
+                )
         except RpcError as error:
             absent = error.code() in (grpc.StatusCode.UNAVAILABLE, grpc.StatusCode.DEADLINE_EXCEEDED)
             code = grpc.StatusCode.UNAVAILABLE if absent else grpc.StatusCode.FAILED_PRECONDITION
             raise Refusal(code, f"the pre-trial hook failed: {error}") from error
         return reply.params
-
-    def _stub(self, url: str) -> TrialHooksSPStub:
-        return TrialHooksSPStub(self._resolver.service("a pre-trial hook", url, ServiceType.HOOK).channel)

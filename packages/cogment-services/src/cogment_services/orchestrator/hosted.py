@@ -10,7 +10,6 @@ from typing import Any
 import grpc
 
 from cogment_core.api.common_pb2 import ENDED, INITIALIZING, PENDING, UNKNOWN, TrialActor, TrialParams, TrialState
-from cogment_core.api.datalog_pb2_grpc import DatalogSPStub
 from cogment_core.api.orchestrator_pb2 import TrialInfo
 from cogment_core.duplex import Duplex
 from cogment_services.orchestrator.channels import Route
@@ -115,12 +114,11 @@ class HostedTrial:
             world.terminate(hard=False)
 
     def _open_datalog(self, params: TrialParams, route: Route) -> DatalogStream:
-        metadata = (("trial-id", self.trial_id), ("user-id", self.user_id))
         return DatalogStream(
             self.trial_id,
             params,
             route,
-            lambda channel: DatalogSPStub(channel).RunTrialDatalog(metadata=metadata),
+            self.user_id,
             pumps=self._host.pumps,
             listeners=self._host.peers,
             on_drop=self._host.metrics.sample_dropped,

@@ -13,11 +13,10 @@ from cogment_core.api.orchestrator_pb2_grpc import (
     add_ClientActorSPServicer_to_server,
     add_TrialLifecycleSPServicer_to_server,
 )
-from cogment_core.channels import ChannelPool
 from cogment_core.endpoints import Endpoint
-from cogment_core.errors import UsageError
 from cogment_core.inprocess import InProcessEndpoint, InProcessServer
 from cogment_core.parameters import TrialParameters
+from cogment_services.orchestrator.channels import PeerChannels
 from cogment_services.orchestrator.client_actor import ClientActorService
 from cogment_services.orchestrator.hooks import Hooks
 from cogment_services.orchestrator.host import Host
@@ -104,7 +103,7 @@ class Orchestrator:
     ) -> None:
         self._grace = grace
         self._host = Host(limits or Limits(), OrchestratorMetrics(prometheus_registry))
-        self._channels = ChannelPool()
+        self._channels = PeerChannels()
         self._attached = AttachedComponents()
         outgoing = tls.outgoing() if tls is not None else Endpoint()
         resolver = Resolver(self._channels, self._attached, outgoing, endpoint_policy)
@@ -165,12 +164,9 @@ class Orchestrator:
         """Listen, if there is a port to listen on; without one there is nothing to start.
 
         Raises:
-            UsageError: A port cannot be listened on.
-            EndpointError: A pre-trial hook cannot be found.
+            EndpointError: A port cannot be had, or what there is for TLS cannot be used.
         """
-        if self._listeners.wanted:
-            self._hooks.check()
-            await self._listeners.start(self._lifecycle, self._client_actors)
+        await self._listeners.start(self._lifecycle, self._client_actors)
 
     async def close(self, grace: float | None = None) -> None:
         """Stop: start no more trials, end those that run, and let go of everything.
@@ -189,7 +185,7 @@ class Orchestrator:
         await asyncio.shield(self._closing)
 
     async def _close(self, grace: float) -> None:
-        self._listeners.announce_end()
+        await self._listeners.announce_end()
         self._trials.stop()
         await self._wait_for_trials(grace)
         self._trials.kill()

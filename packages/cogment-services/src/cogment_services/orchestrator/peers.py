@@ -32,6 +32,7 @@ class Peer(Protocol):
         """Complete the stream: nothing more will be sent, and nothing that comes is of interest."""
         ...
 
+
 class ServicePeer:
     """A peer that the Orchestrator calls.
 
@@ -39,21 +40,33 @@ class ServicePeer:
         what: Who it is, for the log.
         route: How it is reached.
         service: Full name of its service.
-        open_call: Opens the stream on a channel.
+        stub: Makes the stub of that service on a channel.
+        trial_id: The trial.
         on_message: Called with each message.
         on_gone: Called once with the reason if the stream ends before it was released.
         tasks: Owner of the task that receives: it is done once the peer has completed the call.
         farewells: Owner of the task that sends the last messages.
     """
 
-    __slots__ = ("_duplex", "_farewells", "_on_gone", "_on_message", "_open_call", "_task", "_waiting", "_what")
+    __slots__ = (
+        "_duplex",
+        "_farewells",
+        "_on_gone",
+        "_on_message",
+        "_stub",
+        "_task",
+        "_trial_id",
+        "_waiting",
+        "_what",
+    )
 
     def __init__(
         self,
         what: str,
         route: Route,
         service: str,
-        open_call: Callable[[Any], Any],
+        stub: Callable[[Any], Any],
+        trial_id: str,
         *,
         on_message: Callable[[Any], None],
         on_gone: Callable[[str], None],
@@ -61,7 +74,8 @@ class ServicePeer:
         farewells: TaskOwner,
     ) -> None:
         self._what = what
-        self._open_call = open_call
+        self._stub = stub
+        self._trial_id = trial_id
         self._on_message: Callable[[Any], None] | None = on_message
         self._on_gone: Callable[[str], None] | None = on_gone
         self._farewells = farewells
@@ -111,7 +125,7 @@ class ServicePeer:
         self._tell(reason)
 
     def _open(self, channel: Any) -> Duplex[Any, Any]:
-        self._duplex = of_call(self._open_call(channel))
+        self._duplex = of_call(self._stub(channel).RunTrial(metadata=(("trial-id", self._trial_id),)))
         for message in self._waiting:
             self._duplex.send(message)
         self._waiting.clear()

@@ -1,4 +1,4 @@
-"""From the endpoints in trial parameters to channels.
+"""From the endpoints in trial parameters to the services that are there.
 
 Until there is a Directory, ``cogment://discover`` leads to what is attached to the Orchestrator within its process.
 """
@@ -8,18 +8,18 @@ from __future__ import annotations
 import ipaddress
 import re
 from collections.abc import Callable, Iterable, Mapping
-from typing import TYPE_CHECKING, Any, Protocol
+from typing import TYPE_CHECKING
 
 from cogment_core.api.common_pb2 import ActorParams, EnvironmentParams, TrialParams
-from cogment_core.endpoint_urls import ClientUrl, DiscoverUrl, GrpcUrl, ServiceType, parse_url, redact_url
-from cogment_core.endpoints import Endpoint
+from cogment_core.endpoints import ClientUrl, DiscoverUrl, Endpoint, GrpcUrl, ServiceType, parse_url, redact_url
 from cogment_core.errors import EndpointError
-from cogment_services.orchestrator.world import Route, Routes
+from cogment_services.orchestrator.channels import PeerChannels, Route
+from cogment_services.orchestrator.world import Routes
 
 if TYPE_CHECKING:
     from cogment_core.implementations import Component
 
-__all__ = ["AttachedComponents", "Channels", "EndpointPolicy", "Resolver", "allow_public_addresses"]
+__all__ = ["AttachedComponents", "EndpointPolicy", "Resolver", "allow_public_addresses"]
 
 EndpointPolicy = Callable[[str], None]
 """Called with the address of each gRPC endpoint; raises `EndpointError` if the Orchestrator may not connect to it."""
@@ -43,14 +43,6 @@ def allow_public_addresses(address: str) -> None:
         return
     if ip.is_link_local or getattr(getattr(ip, "ipv4_mapped", None), "is_link_local", False):
         raise EndpointError(f"endpoint 'grpc://{address}': trials may not use link-local addresses")
-
-
-class Channels(Protocol):
-    """Where channels come from; they are shared, and closed by their owner."""
-
-    def get(self, endpoint: Endpoint) -> Any:
-        """The channel to ``endpoint``."""
-        ...
 
 
 class AttachedComponents:
@@ -98,14 +90,14 @@ class Resolver:
     """Finds the components of trials.
 
     Args:
-        channels: Where channels come from.
+        channels: Keeps the connections.
         attached: What is attached within this process.
         outgoing: How to connect to gRPC endpoints: an endpoint whose URL does not matter.
         policy: Which gRPC endpoints are allowed.
     """
 
     def __init__(
-        self, channels: Channels, attached: AttachedComponents, outgoing: Endpoint, policy: EndpointPolicy
+        self, channels: PeerChannels, attached: AttachedComponents, outgoing: Endpoint, policy: EndpointPolicy
     ) -> None:
         self._channels = channels
         self._attached = attached
@@ -142,8 +134,8 @@ class Resolver:
             raise EndpointError(f"{what}: only actors can have the endpoint cogment://client")
         if isinstance(parsed, GrpcUrl):
             self._policy(parsed.address)
-            return Route(self._channels.get(self._outgoing.with_url(f"grpc://{parsed.address}")))
-        return Route(self._channels.get(self._discover(what, url, parsed, wanted, properties or {})), in_process=True)
+            return Route(self._outgoing.with_url(f"grpc://{parsed.address}"), self._channels)
+        return Route(self._discover(what, url, parsed, wanted, properties or {}), self._channels)
 
     def _discover(
         self, what: str, url: str, parsed: DiscoverUrl, wanted: ServiceType, properties: Mapping[str, str]

@@ -57,7 +57,6 @@ class TrialWorld:
         on_state: Callable[[TrialState.ValueType], None],
     ) -> None:
         self._trial_id = trial_id
-        self._metadata = (("trial-id", trial_id),)
         self._routes = routes
         self._host = host
         self._on_state = on_state
@@ -151,7 +150,8 @@ class TrialWorld:
             f"actor {index} of trial [{self._trial_id}]",
             route,
             "cogmentAPI.ServiceActorSP",
-            lambda channel: ServiceActorSPStub(channel).RunTrial(metadata=self._metadata),
+            ServiceActorSPStub,
+            self._trial_id,
             on_message=partial(self.actor_said, index),
             on_gone=partial(self._actor_gone, index),
             tasks=self._host.peers,
@@ -164,7 +164,8 @@ class TrialWorld:
             f"environment of trial [{self._trial_id}]",
             self._routes.environment,
             "cogmentAPI.EnvironmentSP",
-            lambda channel: EnvironmentSPStub(channel).RunTrial(metadata=self._metadata),
+            EnvironmentSPStub,
+            self._trial_id,
             on_message=self._environment_said,
             on_gone=self._environment_gone,
             tasks=self._host.peers,
