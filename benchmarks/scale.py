@@ -18,7 +18,7 @@ from typing import Any
 
 import cogment
 import processes
-from cogment_services.orchestrator import Orchestrator
+from cogment_services.orchestrator.orchestrator import Orchestrator
 from processes import Child
 from workload import SETTINGS, Case, Workload, parameters
 

@@ -137,6 +137,10 @@ class FakeContext:
         self.asked_for: list[tuple[Endpoint, ServiceType]] = []
         self._channel = channel
 
+    def lead_to(self, channel: Any) -> None:
+        """From now on, give this channel."""
+        self._channel = channel
+
     def grpc_metadata(self) -> Sequence[tuple[str, str | bytes]]:
         return list(self.metadata)
 

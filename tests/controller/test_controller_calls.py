@@ -13,7 +13,7 @@ from cogment_controller import Controller, connect
 from cogment_core.api import orchestrator_pb2
 from cogment_core.endpoints import Endpoint
 from cogment_core.enums import TrialState
-from cogment_core.errors import NotFoundError, RpcError
+from cogment_core.errors import NotFoundError, RpcError, UsageError
 
 FAILURE = grpc.aio.AioRpcError(
     grpc.StatusCode.NOT_FOUND, grpc.aio.Metadata(), grpc.aio.Metadata(("reason", "gone")), "there is no such thing"
@@ -113,6 +113,12 @@ async def test_each_call_has_the_metadata_and_a_bound(
     assert (opened.timeout is None) == (name == "WatchTrials")
 
 
+def test_endpoint_has_to_be_an_endpoint(make_context: Any) -> None:
+    """A URL alone is refused at once, with what to write instead."""
+    with pytest.raises(UsageError, match=r"Endpoint\('grpc://orchestrator:9000'\)"):
+        connect(make_context(None), "grpc://orchestrator:9000")
+
+
 async def test_failed_watch_leaves_no_call_open(recording: RecordingChannel, recorded: Controller) -> None:
     """A watch that fails cancels its call."""
     with pytest.raises(NotFoundError):
@@ -124,3 +130,16 @@ def test_every_method_of_the_service_is_used() -> None:
     """The Controller has a call for each method of the life-cycle service but ``Status``, which is for Directories."""
     service = orchestrator_pb2.DESCRIPTOR.services_by_name["TrialLifecycleSP"]
     assert {name.partition(" ")[0] for name in CALLS} | {"Status"} == {method.name for method in service.methods}
+
+
+async def test_the_channel_is_asked_for_at_each_call(make_context: Any) -> None:
+    """When the Context gives another channel, because what it discovers has moved, the next call goes there."""
+    context = make_context(RecordingChannel())
+    controller = connect(context, Endpoint("cogment://discover"))
+    channels = [RecordingChannel(), RecordingChannel()]
+    for channel in channels:
+        context.lead_to(channel)
+        for _ in range(2):
+            with pytest.raises(NotFoundError):
+                await controller.get_remote_versions()
+    assert [len(channel.opened) for channel in channels] == [2, 2]

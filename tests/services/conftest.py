@@ -34,6 +34,9 @@ class Line:
         self.metadata = [(key, value) for key, value in metadata if not key.startswith("user-agent")]
         self._write = write
         self._received: asyncio.Queue[Any] = asyncio.Queue()
+        self.ears = asyncio.Event()
+        """Cleared by the test to read nothing more."""
+        self.ears.set()
         self.reading = asyncio.get_running_loop().create_task(self._read_all(read))
         self.over = asyncio.Event()
         """Set by the test to end its side."""
@@ -42,6 +45,7 @@ class Line:
         try:
             while (message := await read()) is not grpc.aio.EOF:
                 self._received.put_nowait(message)
+                await self.ears.wait()
         except grpc.aio.AioRpcError as error:
             self._received.put_nowait(error)
         self._received.put_nowait(None)
@@ -202,9 +206,15 @@ class _Streaming(environment_pb2_grpc.EnvironmentSPServicer, agent_pb2_grpc.Serv
             line.reading.cancel()
 
 
+    async def Version(self, request: common_pb2.VersionRequest, context: Any) -> common_pb2.VersionInfo:
+        return common_pb2.VersionInfo()
+
+
 class _Datalog(datalog_pb2_grpc.DatalogSPServicer):
     def __init__(self, lines: asyncio.Queue[Any], kind: type[Line]) -> None:
-        self.RunTrialDatalog = _Streaming(lines, kind).RunTrial
+        streaming = _Streaming(lines, kind)
+        self.RunTrialDatalog = streaming.RunTrial
+        self.Version = streaming.Version
 
 
 class _Hook(hooks_pb2_grpc.TrialHooksSPServicer):
@@ -214,6 +224,9 @@ class _Hook(hooks_pb2_grpc.TrialHooksSPServicer):
     async def OnPreTrial(self, request: hooks_pb2.PreTrialParams, context: Any) -> hooks_pb2.PreTrialParams:
         assert self._peers.hook is not None, "the test expects no hook to be called"
         return await self._peers.hook(request, context)
+
+    async def Version(self, request: common_pb2.VersionRequest, context: Any) -> common_pb2.VersionInfo:
+        return common_pb2.VersionInfo()
 
 
 class Wire:
@@ -239,10 +252,11 @@ class Wire:
         reply = await self.lifecycle.GetTrialInfo(message, metadata=ids(trial_ids), timeout=PATIENCE)
         return list(reply.trial)
 
-    def watch(self, *states: int, full_info: bool = False) -> Line:
+    async def watch(self, *states: int, full_info: bool = False) -> Line:
         """Watch the trials."""
         call = self.lifecycle.WatchTrials(orchestrator_pb2.TrialListRequest(filter=states, full_info=full_info))
         self._calls.append(call)
+        await asyncio.wait_for(call.initial_metadata(), PATIENCE)
         line = Line(call.read, lambda _: None)
         line.cancel = call.cancel
         return line

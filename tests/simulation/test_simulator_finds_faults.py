@@ -19,7 +19,7 @@ from cogment_services.orchestrator.samples import SampleBuffer
 from cogment_services.orchestrator.tick import LockStep
 from trialsim import Violation, run
 
-SEEDS = 300
+SEEDS = 1000
 """How many worlds a fault may stay hidden in."""
 
 Mutation = Callable[..., Any]
@@ -341,6 +341,11 @@ def a_timer_that_was_stopped_counts(right: Mutation) -> Mutation:
         return True
 
     return fired
+
+
+@mutant(Course, "acknowledge")
+def acknowledgements_are_not_seen(right: Mutation) -> Mutation:
+    return lambda self, actor: None
 
 
 # Order

@@ -137,6 +137,7 @@ class Referee:
         self.check(record.announced == final, f"{record.who} gets LAST before the last observation, and only then")
         self.check(not record.finished, f"{record.who} gets one observation after LAST")
         record.finished = final
+        self.check(observation.content != b"lie", "observations that cannot be right are not passed on")
         _, tick, whose = observation.content.decode().split(":")
         self.check(int(tick) == observation.tick_id, "an observation is the one for its tick")
         self.check(int(whose) in (0, index), "an observation is the one for its actor")
@@ -217,8 +218,9 @@ class Referee:
             self.check(content == default, "a missing actor's default action is used")
             self.check(self.may_miss(index), f"{params.name} took part, so its action is waited for")
             return
-        word, whose, view, serial, explicit = content.split(":")
-        self.check(word == "act" and int(whose) == index, "an action is the one of its actor")
+        self.check(content != "lie", "an action that is not for the tick does not count")
+        _, whose, view, serial, explicit = content.split(":")
+        self.check(int(whose) == index, "an action is the one of its actor")
         peer = self.world.actors[index]
         self.check(int(view) == tick if int(explicit) else int(view) <= tick, "an action is for its tick")
         first = peer.first_acts[int(view)] == int(serial)

@@ -40,6 +40,9 @@ class Controller(AwaitableClient):
     Args:
         context: The Context on whose behalf trials are started.
         endpoint: Where the Orchestrator is.
+
+    Raises:
+        UsageError: ``endpoint`` is no `Endpoint`.
     """
 
     def __init__(self, context: ClientContext, endpoint: Endpoint) -> None:

@@ -10,7 +10,7 @@ from cogment_core.enums import TrialState
 __all__ = ["TrialInfo"]
 
 
-@dataclass(frozen=True)
+@dataclass(frozen=True, repr=False)
 class TrialInfo:
     """A trial as it is, or was, at one moment."""
 

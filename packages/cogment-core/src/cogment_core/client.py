@@ -10,13 +10,14 @@ from contextlib import aclosing
 from typing import TYPE_CHECKING, Any, Protocol, TypeVar
 
 from cogment_core import rpc
-from cogment_core.endpoints import redact_url
+from cogment_core.endpoints import Endpoint, redact_url
+from cogment_core.errors import UsageError
 
 if TYPE_CHECKING:
     import grpc.aio
     from google.protobuf.message import Message
 
-    from cogment_core.endpoints import Endpoint, ServiceType
+    from cogment_core.endpoints import ServiceType
     from cogment_core.specs import CogSettings
 
 __all__ = ["AwaitableClient", "ClientContext", "RemoteService"]
@@ -82,6 +83,9 @@ class RemoteService:
         service_type: What to discover if the endpoint does not say.
         name: Full name of the service in the protocol, for example ``cogmentAPI.TrialLifecycleSP``.
         make_stub: Makes the stub of the service on a channel.
+
+    Raises:
+        UsageError: ``endpoint`` is no `Endpoint`.
     """
 
     def __init__(
@@ -92,6 +96,10 @@ class RemoteService:
         name: str,
         make_stub: Callable[[Any], Any],
     ) -> None:
+        if not isinstance(endpoint, Endpoint):  # pyright: ignore[reportUnnecessaryIsInstance]
+            raise UsageError(
+                f"an endpoint is an Endpoint, for example Endpoint({endpoint!r}), not {type(endpoint).__name__}"
+            )
         self._context = context
         self._endpoint = endpoint
         self._service_type = service_type

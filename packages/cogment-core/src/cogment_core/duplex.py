@@ -17,7 +17,7 @@ import grpc
 import grpc.aio
 
 from cogment_core import outbox
-from cogment_core.errors import RpcError, UnavailableError, from_grpc
+from cogment_core.errors import ProtocolError, RpcError, UnavailableError, from_grpc
 from cogment_core.outbox import BACKLOG_LIMIT, WRITE_TIMEOUT, Outbox
 
 __all__ = ["BACKLOG_LIMIT", "WRITE_TIMEOUT", "ClientDuplex", "Duplex", "ServerDuplex", "of_call", "of_context"]
@@ -29,6 +29,9 @@ RecvT_co = TypeVar("RecvT_co", covariant=True)
 
 _GRPC_ERRORS = (grpc.aio.AioRpcError, grpc.aio.BaseError, asyncio.InvalidStateError)
 """What a read or a write of a gRPC call raises when the call is over or broken."""
+
+_MADE_UP_DETAILS = "Internal error from Core"
+"""Details of the status that ``grpc.aio`` sets itself when a write fails."""
 
 
 class Duplex(Protocol[SendT_contra, RecvT_co]):
@@ -55,6 +58,7 @@ class Duplex(Protocol[SendT_contra, RecvT_co]):
                 It may use the duplex in any way. What it raises ends `receive`, and is raised by it.
 
         Raises:
+            ProtocolError: The peer sent bytes that are no message.
             RpcError: The call broke. From the server's end a killed peer looks like a clean end first (measured), so
                 only the trial protocol's own END and LAST_ACK mean that a peer is done.
         """
@@ -84,12 +88,10 @@ class _GrpcDuplex(Generic[SendT, RecvT]):
 
     def __init__(
         self,
-        read: Callable[[], Coroutine[Any, Any, Any]],
         write: Callable[[SendT], Coroutine[Any, Any, None]],
         opening: Callable[[], Coroutine[Any, Any, None]] | None = None,
     ) -> None:
         self._loop = asyncio.get_running_loop()
-        self._read = read
         self._outbox = Outbox(write, self._write_failed, opening)
         self._end: asyncio.Future[None] = self._loop.create_future()
         self.send = self._outbox.put
@@ -114,24 +116,20 @@ class _GrpcDuplex(Generic[SendT, RecvT]):
         self._finish(_unavailable("the call was abandoned"))
 
     async def _read_all(self, on_message: Callable[[RecvT], None]) -> None:
+        """Hand over all messages and finish; never raises but when it is cancelled."""
+        raise NotImplementedError
+
+    def _hand_over(self, message: RecvT, on_message: Callable[[RecvT], None]) -> bool:
+        """Returns False if that was not possible, and finishes."""
+        if message is None:  # what gRPC makes of bytes that are no message of the right type
+            self._finish(ProtocolError("the peer sent a message that cannot be decoded"))
+            return False
         try:
-            while (message := await self._read()) is not grpc.aio.EOF:
-                on_message(message)
-        except asyncio.CancelledError:
-            self._reading_cancelled()
-            raise
-        except _GRPC_ERRORS as error:
-            self._finish(_as_rpc_error(error))
+            on_message(message)
         except Exception as error:
             self._finish(error)
-        else:
-            self._read_to_end()
-
-    def _reading_cancelled(self) -> None:
-        pass
-
-    def _read_to_end(self) -> None:
-        self._finish(None)
+            return False
+        return True
 
     def _write_failed(self, error: Exception) -> None:
         """A write fails because the call is over, because the peer is lost, or because it cannot be done."""
@@ -157,8 +155,10 @@ class ClientDuplex(_GrpcDuplex[SendT, RecvT]):
     """The caller's end of a ``grpc.aio`` bidirectional call."""
 
     def __init__(self, call: grpc.aio.StreamStreamCall[SendT, RecvT]) -> None:
-        super().__init__(call.read, call.write, opening=call.wait_for_connection)
+        super().__init__(call.write, opening=call.wait_for_connection)
         self._call = call
+        self._status: asyncio.Future[tuple[grpc.StatusCode, str]] = self._loop.create_future()
+        call.add_done_callback(self._note_status)
 
     async def close(self) -> None:
         """Half-close after all that was sent."""
@@ -172,9 +172,40 @@ class ClientDuplex(_GrpcDuplex[SendT, RecvT]):
         except _GRPC_ERRORS as error:
             self._write_failed(error)
 
-    def _reading_cancelled(self) -> None:
-        # Either `receive` is, or this is how gRPC says that the call was: by closing its channel, for example.
-        self._finish(_unavailable("the call was cancelled"))
+    async def _read_all(self, on_message: Callable[[RecvT], None]) -> None:
+        try:
+            # Not ``read``, which gives up what is left to read as soon as a status is set, even one that is made up.
+            async for message in self._call:
+                if not self._hand_over(message, on_message):
+                    return
+        except asyncio.CancelledError:
+            # Either `receive` is, or this is how gRPC says that the call was: by closing its channel, for example.
+            self._finish(_unavailable("the call was cancelled"))
+            raise
+        except _GRPC_ERRORS as error:
+            self._finish(await self._true_end(error))
+        else:
+            self._finish(None)
+
+    def _note_status(self, _call: object) -> None:
+        """Called by gRPC each time it sets a status.
+
+        That is not once: when a write fails because the call is over, ``grpc.aio`` makes up a status and puts it in the
+        place of the true one, which comes before or after.
+        """
+        code, details = _result_of(self._call.code()), _result_of(self._call.details())
+        if details != _MADE_UP_DETAILS and not self._status.done():
+            self._status.set_result((code, details))
+
+    async def _true_end(self, error: Exception) -> RpcError | None:
+        if not isinstance(error, grpc.aio.AioRpcError) or error.details() != _MADE_UP_DETAILS:
+            return _as_rpc_error(error)
+        # There is nothing left to read, so the true status is here or on its way.
+        await asyncio.wait({self._status}, timeout=outbox.WRITE_TIMEOUT)
+        if not self._status.done():
+            return _as_rpc_error(error)
+        code, details = self._status.result()
+        return None if code is grpc.StatusCode.OK else from_grpc(grpc.aio.AioRpcError(code, details=details))
 
     def _finish(self, error: Exception | None) -> None:
         super()._finish(error)
@@ -187,22 +218,31 @@ class ServerDuplex(_GrpcDuplex[SendT, RecvT]):
     """The servicer's end of a ``grpc.aio`` bidirectional call."""
 
     def __init__(self, context: grpc.aio.ServicerContext[RecvT, SendT]) -> None:
-        super().__init__(context.read, context.write)
+        super().__init__(context.write)
+        self._context = context
         self._write_error: Exception | None = None
         # Others than the handler may hold this end, and would read and write a call that is gone.
         context.add_done_callback(self._handler_returned)  # type: ignore[arg-type]
 
-    def _handler_returned(self, _context: object) -> None:
-        self._finish(_unavailable("the call was completed"))
-        self._outbox.stop()
+    async def _read_all(self, on_message: Callable[[RecvT], None]) -> None:
+        read = self._context.read
+        try:
+            while (message := await read()) is not grpc.aio.EOF:
+                if not self._hand_over(message, on_message):
+                    return
+        except _GRPC_ERRORS as error:
+            self._finish(_as_rpc_error(error))
+            return
+        # A client that closes its side still reads; one that is gone seems to have closed its side first.
+        self._finish(None if self._write_error is None else _as_rpc_error(self._write_error))
 
     def _write_failed(self, error: Exception) -> None:
         self._write_error = error
         super()._write_failed(error)
 
-    def _read_to_end(self) -> None:
-        # A client that closes its side still reads; one that is gone seems to have closed its side first.
-        self._finish(None if self._write_error is None else _as_rpc_error(self._write_error))
+    def _handler_returned(self, _context: object) -> None:
+        self._finish(_unavailable("the call was completed"))
+        self._outbox.stop()
 
 
 def of_call(call: Any) -> Duplex[Any, Any]:
@@ -223,3 +263,12 @@ def _as_rpc_error(error: Exception) -> RpcError:
     if isinstance(error, grpc.aio.AioRpcError):
         return from_grpc(error)
     return _unavailable(f"the call broke: {error}")
+
+
+def _result_of(coroutine: Coroutine[Any, Any, Any]) -> Any:
+    """The result of a coroutine that has nothing to wait for."""
+    try:
+        coroutine.send(None)
+    except StopIteration as returned:
+        return returned.value
+    raise RuntimeError("the coroutine waits for something")

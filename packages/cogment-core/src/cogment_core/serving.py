@@ -7,10 +7,8 @@ import functools
 import importlib
 import inspect
 import os
-import secrets
 from collections.abc import AsyncIterator, Callable, Iterable, Mapping
 from contextlib import aclosing, suppress
-from importlib import metadata
 from typing import Any, NoReturn, TypeVar
 
 import grpc
@@ -42,7 +40,8 @@ def guard(method: MethodT) -> MethodT:
     A ``grpc.aio`` method that raises a ``CancelledError`` of its own, because something that it waited for was
     cancelled, leaves its client without an answer until the deadline, if there is one (measured); and one that raises
     anything else sends the text of the exception to the client. Both become INTERNAL here, with a number that stands in
-    the log too. ``abort`` and the cancellation of the call itself pass.
+    the log too. ``abort`` and the cancellation of the call itself pass. A request that cannot be decoded, which the
+    method would get as None, is an INVALID_ARGUMENT.
 
     Args:
         method: A coroutine function or an asynchronous generator function; others are left alone.
@@ -51,6 +50,7 @@ def guard(method: MethodT) -> MethodT:
     if inspect.isasyncgenfunction(method):
 
         async def many(request: Any, context: Any) -> AsyncIterator[Any]:
+            await _check_request(request, context)
             try:
                 async with aclosing(method(request, context)) as replies:
                     async for reply in replies:
@@ -62,6 +62,7 @@ def guard(method: MethodT) -> MethodT:
     elif inspect.iscoroutinefunction(method):
 
         async def one(request: Any, context: Any) -> Any:
+            await _check_request(request, context)
             try:
                 return await method(request, context)
             except (Exception, asyncio.CancelledError) as error:
@@ -74,12 +75,17 @@ def guard(method: MethodT) -> MethodT:
     return result  # type: ignore[no-any-return]
 
 
+async def _check_request(request: Any, context: Any) -> None:
+    if request is None:  # what gRPC makes of bytes that are no message of the right type
+        await context.abort(grpc.StatusCode.INVALID_ARGUMENT, "the request cannot be decoded")
+
+
 async def _answer(context: Any, method: Callable[..., Any], error: BaseException) -> NoReturn:
     """Complete the call of a method that raised ``error``."""
     if isinstance(error, grpc.aio.AbortError):
         raise error
     name = getattr(method, "__qualname__", repr(method))
-    number = secrets.token_hex(4)
+    number = os.urandom(4).hex()
     text = f"internal error {number}: the log of the server says more"
     if isinstance(error, asyncio.CancelledError):
         cancelled = task_is_cancelled()
@@ -135,6 +141,8 @@ def _guard_handler(handler: Any) -> Any:
 
 @functools.lru_cache(maxsize=1)
 def _versions() -> tuple[tuple[str, str], ...]:
+    from importlib import metadata  # takes long to import, and only some ask
+
     return (("cogment_sdk", metadata.version("cogment-core")), ("grpc", metadata.version("grpcio")))
 
 

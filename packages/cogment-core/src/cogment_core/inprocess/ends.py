@@ -30,7 +30,8 @@ class _End:
 
     async def receive(self, on_message: Callable[[Any], None]) -> None:
         """See `cogment_core.duplex.Duplex.receive`."""
-        await self._own.receive(on_message)
+        self._own.subscribe(on_message)
+        await self._own.wait_until_over()
 
     async def drain(self) -> None:
         """Wait until few enough messages wait for the peer."""
@@ -63,8 +64,9 @@ class ClientEnd(_End):
 
     async def receive(self, on_message: Callable[[Any], None]) -> None:
         """See `cogment_core.duplex.Duplex.receive`."""
+        self._own.subscribe(on_message)
         try:
-            await super().receive(on_message)
+            await self._own.wait_until_over()
             await asyncio.shield(self._exchange.settled)
         except BaseException:
             self._exchange.cancel("the receiver has failed")

@@ -93,7 +93,7 @@ class Inbox(Generic[T]):
             self._finish(None)
 
     def fail(self, error: BaseException | None) -> None:
-        """Nothing more will come, and what waits is dropped. `receive` raises ``error``, or returns if it is None."""
+        """Nothing more will come, and what waits is dropped. Who waits for the end gets ``error``."""
         self._closed = True
         self._free_callback = None
         self._waiting.clear()
@@ -129,13 +129,12 @@ class Inbox(Generic[T]):
             self._on_message = on_message
             self._hand_over()
 
-    async def receive(self, on_message: Callable[[T], None]) -> None:
-        """`subscribe`, and wait until no more messages come.
+    async def wait_until_over(self) -> None:
+        """Wait until the last message was taken and none will come.
 
         Raises:
-            Exception: What ``on_message`` raised, or what the inbox failed with.
+            Exception: What the callback raised, or what the inbox failed with.
         """
-        self.subscribe(on_message)
         await asyncio.shield(self._over)
 
     # --- inside -------------------------------------------------------------------------------------------------

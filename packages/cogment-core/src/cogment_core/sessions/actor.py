@@ -96,8 +96,14 @@ class ActorSession(Session):
             if type(action) is not self._action_space:
                 require(action, self._action_space, f"{self}: an action")
             content = action.SerializeToString()
-        wire = common_pb2.Action(tick_id=self._delivered_tick, timestamp=time.time_ns(), content=content)
-        self._send(_Output(state=_NORMAL, action=wire))
+        # Filled in place: a message given to the constructor of another one is copied.
+        output = _Output()
+        output.state = _NORMAL
+        wire = output.action
+        wire.tick_id = self._delivered_tick
+        wire.timestamp = time.time_ns()
+        wire.content = content
+        self._send(output)
 
     def send_message(self, payload: Message | None, to: str | Iterable[str], to_environment: bool | None = None) -> None:
         """Send a message to actors or the environment.

@@ -104,14 +104,14 @@ class Session(ABC):
         if not self._started:
             logger.warning("%s: all_events() does nothing before start()", self)
             return
+        events = self._events
         while True:
-            if not self._events:
+            while not events:
                 if self._is_finished():
                     self._left.set()
                     return
-                await self._wait_for_event()
-                continue
-            event = self._events.popleft()
+                await self._new_waiter()
+            event = events.popleft()
             self._delivered(event)
             wanted = yield event
             if event.type is EventType.FINAL or (wanted is not None and not wanted):
@@ -128,16 +128,15 @@ class Session(ABC):
     def _is_finished(self) -> bool:
         return self._stream.phase is Phase.OVER or self._stream.phase is Phase.LOST
 
-    async def _wait_for_event(self) -> None:
-        waiter = asyncio.get_running_loop().create_future()
+    def _new_waiter(self) -> asyncio.Future[None]:
+        """Something to await until there is an event, or will be none. Each loop has its own: one may be cancelled."""
+        waiter: asyncio.Future[None] = asyncio.get_running_loop().create_future()
         self._waiters.append(waiter)
-        try:
-            await waiter
-        finally:
-            self._waiters.remove(waiter)
+        return waiter
 
     def _wake(self) -> None:
-        for waiter in self._waiters:
+        waiters, self._waiters = self._waiters, []
+        for waiter in waiters:
             if not waiter.done():
                 waiter.set_result(None)
 
@@ -145,7 +144,8 @@ class Session(ABC):
         if len(self._events) >= EVENT_LIMIT:
             raise ProtocolError(f"{EVENT_LIMIT} events wait for the user's loop to take them")
         self._events.append(event)
-        self._wake()
+        if self._waiters:
+            self._wake()
 
     # --- what the peer says -------------------------------------------------------------------------------------
 

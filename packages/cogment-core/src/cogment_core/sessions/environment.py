@@ -26,7 +26,6 @@ _NORMAL = common_pb2.NORMAL
 _ACTIVE = ActorStatus.ACTIVE
 _UNAVAILABLE = ActorStatus.UNAVAILABLE
 _Output = environment_pb2.EnvRunTrialOutput
-_ObservationSet = environment_pb2.ObservationSet
 
 
 class EnvironmentSession(Session):
@@ -141,11 +140,16 @@ class EnvironmentSession(Session):
         self._acknowledge()
 
     def _send_observations(self, payloads: list[bytes], actors_map: list[int]) -> None:
-        observation_set = _ObservationSet(
-            tick_id=-1, timestamp=time.time_ns(), observations=payloads, actors_map=actors_map
-        )
+        # Filled in place: a message given to the constructor of another one is copied.
+        output = _Output()
+        output.state = _NORMAL
+        observation_set = output.observation_set
+        observation_set.tick_id = -1
+        observation_set.timestamp = time.time_ns()
+        observation_set.observations.extend(payloads)
+        observation_set.actors_map.extend(actors_map)
         self._observer.updated()
-        self._send(_Output(state=_NORMAL, observation_set=observation_set))
+        self._send(output)
 
     def _receive_data(self, kind: str | None, message: Any, etype: EventType) -> None:
         event = RecvEvent(etype)

@@ -42,7 +42,7 @@ class ServicePeer:
         service: Full name of its service.
         stub: Makes the stub of that service on a channel.
         trial_id: The trial.
-        on_message: Called with each message.
+        on_message: Called with each message, also with those that still come after `release`.
         on_gone: Called once with the reason if the stream ends before it was released.
         tasks: Owner of the task that receives: it is done once the peer has completed the call.
         farewells: Owner of the task that sends the last messages.
@@ -76,7 +76,7 @@ class ServicePeer:
         self._what = what
         self._stub = stub
         self._trial_id = trial_id
-        self._on_message: Callable[[Any], None] | None = on_message
+        self._on_message = on_message
         self._on_gone: Callable[[str], None] | None = on_gone
         self._farewells = farewells
         self._waiting: list[Any] = []
@@ -99,7 +99,7 @@ class ServicePeer:
         """See `Peer.release`."""
         if self._on_gone is None:
             return
-        self._on_gone = self._on_message = None
+        self._on_gone = None
         if self._duplex is None:
             self._task.cancel()
         elif not self._task.done():
@@ -116,7 +116,7 @@ class ServicePeer:
             async with route.channel(service) as channel:
                 duplex = self._duplex or self._open(channel)
                 try:
-                    await duplex.receive(self._receive)
+                    await duplex.receive(self._on_message)
                 finally:
                     duplex.abandon()
             reason = "the stream ended"
@@ -131,16 +131,12 @@ class ServicePeer:
         self._waiting.clear()
         return self._duplex
 
-    def _receive(self, message: Any) -> None:
-        if self._on_message is not None:
-            self._on_message(message)
-
     def _gone(self, reason: str) -> None:
         self._task.cancel()
         self._tell(reason)
 
     def _tell(self, reason: str) -> None:
-        on_gone, self._on_gone, self._on_message = self._on_gone, None, None
+        on_gone, self._on_gone = self._on_gone, None
         if on_gone is not None:
             on_gone(reason)
 

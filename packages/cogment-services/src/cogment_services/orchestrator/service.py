@@ -80,6 +80,7 @@ class LifecycleService(TrialLifecycleSPServicer):
         watchers = self._trials.watchers
         watchers.add(watcher, self._trials)
         try:
+            await context.send_initial_metadata(())  # tells the watcher that from here on it misses nothing
             async for entry in watcher:
                 yield entry
         except CogmentError as error:

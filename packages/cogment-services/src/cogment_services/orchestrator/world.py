@@ -103,8 +103,12 @@ class TrialWorld:
 
     def actor_said(self, index: int, message: ActorRunTrialOutput) -> None:
         """An actor sent ``message``."""
-        if self._engine is not None:
-            self._tell(self._engine.actor_said, index, message)
+        engine = self._engine
+        if engine is not None:
+            try:
+                engine.actor_said(index, message)
+            except Exception:
+                self._log_failure()
 
     def terminate(self, *, hard: bool, details: str | None = None) -> None:
         """End the trial, see `Trial.terminate`."""
@@ -112,8 +116,12 @@ class TrialWorld:
             self._tell(self._engine.terminate, hard, *(() if details is None else (details,)))
 
     def _environment_said(self, message: EnvRunTrialOutput) -> None:
-        if self._engine is not None:
-            self._tell(self._engine.environment_said, message)
+        engine = self._engine
+        if engine is not None:
+            try:
+                engine.environment_said(message)
+            except Exception:
+                self._log_failure()
 
     def _environment_gone(self, reason: str) -> None:
         self._environment = None
@@ -138,7 +146,10 @@ class TrialWorld:
         try:
             engine_input(*args)
         except Exception:
-            logger.exception("trial [%s] was ended by an error of the Orchestrator", self._trial_id)
+            self._log_failure()
+
+    def _log_failure(self) -> None:
+        logger.exception("trial [%s] was ended by an error of the Orchestrator", self._trial_id)
 
     # What the engine asks for (see `Effects`)
 

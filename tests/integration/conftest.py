@@ -1,0 +1,35 @@
+"""A stage of separate processes for each test, and their logs when it fails."""
+
+from __future__ import annotations
+
+import sys
+from collections.abc import AsyncIterator, Iterator
+from pathlib import Path
+
+import pytest
+
+# Makes the harness importable: test folders are no packages.
+sys.path.insert(0, str(Path(__file__).parent))
+
+from harness.stage import Stage  # noqa: E402
+
+
+@pytest.fixture
+async def stage() -> AsyncIterator[Stage]:
+    """Starts processes, and ends them all after the test; those that nobody killed have to be alive and well then."""
+    result = Stage()
+    try:
+        yield result
+        await result.close()
+    finally:
+        await result.kill_all()
+
+
+@pytest.hookimpl(hookwrapper=True)
+def pytest_runtest_makereport(item: pytest.Item) -> Iterator[None]:
+    """Show what the processes of a failed test said."""
+    outcome = yield
+    report = outcome.get_result()
+    stage = getattr(item, "funcargs", {}).get("stage")
+    if report.failed and isinstance(stage, Stage):
+        report.sections.extend((f"process {process.name}", process.transcript()) for process in stage.processes)

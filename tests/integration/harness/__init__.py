@@ -1,0 +1,1 @@
+"""Runs trials across processes, breaks things, and collects what each participant saw."""
