@@ -15,7 +15,7 @@ from typing import Any
 
 import cogment
 from baseline import serve_echo
-from cogment_services.orchestrator.orchestrator import Orchestrator
+from cogment_services.orchestrator import Orchestrator
 from workload import SETTINGS, Workload
 
 _SPAWN = multiprocessing.get_context("spawn")

@@ -14,11 +14,12 @@ import json
 import multiprocessing
 import os
 import time
+from concurrent.futures import ProcessPoolExecutor
 from typing import Any
 
 import cogment
 import processes
-from cogment_services.orchestrator.orchestrator import Orchestrator
+from cogment_services.orchestrator import Orchestrator
 from processes import Child
 from workload import SETTINGS, Case, Workload, parameters
 
@@ -93,8 +94,8 @@ async def _start_idle(controller: Any, params: Any, trials: int) -> None:
 
 
 def _in_own_process(function: Any, *args: Any) -> dict[str, float]:
-    with multiprocessing.get_context("spawn").Pool(1) as pool:
-        return pool.apply(_run, (function, args))
+    with ProcessPoolExecutor(1, mp_context=multiprocessing.get_context("spawn")) as pool:
+        return pool.submit(_run, function, args).result()
 
 
 def _run(function: Any, args: tuple[Any, ...]) -> dict[str, float]:

@@ -21,7 +21,7 @@ from typing import Any
 import cogment
 import processes
 from baseline import coroutine_steps, echo_round_trips
-from cogment_services.orchestrator.orchestrator import Orchestrator
+from cogment_services.orchestrator import Orchestrator
 from processes import Child
 from workload import CASES, SETTINGS, Case, Span, Workload, parameters
 

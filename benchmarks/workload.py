@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import logging
 import time
 from dataclasses import dataclass
 from types import SimpleNamespace
@@ -9,6 +10,8 @@ from typing import Any
 
 import cogment
 from google.protobuf.wrappers_pb2 import BytesValue
+
+logging.getLogger("cogment.sdk").setLevel(logging.ERROR)  # thousands of trials are ended on purpose
 
 ACTOR_CLASS = "echo"
 

@@ -1,4 +1,4 @@
-"""Check the types of all hand-written code, with mypy and pyright.
+"""Check the types of all hand-written code with mypy and pyright, and run the tests that need these two.
 
 Examples and benchmarks are folders of scripts that import their neighbours, and two of them may have modules of the
 same name, so mypy sees each folder by itself. The modules that an example generates from its spec are made first.
@@ -23,6 +23,8 @@ def main() -> int:
     failed = [label for label, code in [("packages", mypy()), *((f.name, mypy(f)) for f in folders)] if code]
     if call("pyright"):
         failed.append("pyright")
+    if call(sys.executable, "-m", "pytest", "-m", "types"):
+        failed.append("tests of types")
     if failed:
         print(f"failed: {', '.join(failed)}")
     return 1 if failed else 0

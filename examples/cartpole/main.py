@@ -42,10 +42,10 @@ def main() -> int:
     """Run the command. Returns its exit status."""
     options = parse_arguments()
     settings = Settings(options.generations, options.population, options.parallel, options.seed)
-    place = "in processes of their own" if options.processes else "in one process"
+    place = "in processes of their own, over gRPC" if options.processes else "in this process"
     console.print(
-        f"CartPole-v1: {settings.generations} generations of {settings.population} trials, {settings.parallel} at a "
-        f"time; Orchestrator, environment and actors {place}\n"
+        f"[bold]CartPole-v1[/bold]: at most {settings.generations} generations of {settings.population} trials, "
+        f"{settings.parallel} at a time.\nOrchestrator, environment and actors run {place}.\n"
     )
     report = Report(settings, console)
     run = train_in_processes if options.processes else train_in_one_process
@@ -68,10 +68,10 @@ def main() -> int:
 def parse_arguments() -> argparse.Namespace:
     parser = argparse.ArgumentParser(description="Learn to balance a pole, on many Cogment trials at a time.")
     number = {"type": positive, "metavar": "N"}
-    parser.add_argument("--generations", default=8, help="how long to train (default: %(default)s)", **number)
+    parser.add_argument("--generations", default=12, help="how long to train, at most (default: %(default)s)", **number)
     parser.add_argument("--population", default=24, help="trials in a generation (default: %(default)s)", **number)
     parser.add_argument("--parallel", default=8, help="trials at a time (default: %(default)s)", **number)
-    parser.add_argument("--seed", type=int, default=1, help="equal seeds train alike (default: %(default)s)")
+    parser.add_argument("--seed", type=int, default=3, help="equal seeds train alike (default: %(default)s)")
     parser.add_argument("--output", type=Path, default="returns.png", help="file to plot to (default: %(default)s)")
     parser.add_argument("--processes", action="store_true", help="run each component in a process of its own")
     parser.add_argument("--quick", action="store_true", help="3 generations of 12 trials: just to see that it works")
@@ -89,14 +89,13 @@ def positive(text: str) -> int:
 
 
 def what_next(options: argparse.Namespace) -> str:
-    command = f"python {sys.argv[0]}"
-    other = f"{command}" if options.processes else f"{command} --processes"
-    where = "everything in one process" if options.processes else "each component in a process of its own, over gRPC"
+    processes = "" if options.processes else "  --processes             [dim]each component in a process of its own, over gRPC[/dim]\n"
     return (
-        "\nTry next:\n"
-        f"  {other}  [dim]{where}[/dim]\n"
-        f"  {command} --seed 2 --parallel 24  [dim]another run, with all trials of a generation at the same time[/dim]\n"
-        "  examples/cartpole/policy.py  [dim]what the actor does: write another one[/dim]"
+        "\nTry next, with the same command:\n"
+        f"{processes}"
+        "  --seed 1 --parallel 24  [dim]other candidates; all trials of a generation at once[/dim]\n"
+        "  --help                  [dim]the other options[/dim]\n"
+        "Or change what the actor does: it is in examples/cartpole/policy.py."
     )
 
 

@@ -1,7 +1,6 @@
 """The actor: a linear policy, whose weights come with the trial."""
 
 import cogment
-import numpy as np
 from cogment.actor import ActorSession
 from specs import data_pb2
 
@@ -14,7 +13,7 @@ async def linear_policy(session: ActorSession) -> None:
     Like the environment's, this function is called once for each trial. It knows nothing of training: it plays with the
     weights in its config, which whoever starts the trial chooses.
     """
-    weights = np.array(session.config.weights)
+    weights = list(session.config.weights)
     session.start()
 
     # Each observation asks for one action. The last one, in an event of type ENDING, does not: the trial is over.
@@ -22,4 +21,5 @@ async def linear_policy(session: ActorSession) -> None:
     async for event in session.all_events():
         if event.observation and event.type is cogment.EventType.ACTIVE:
             state = event.observation.observation.state
-            session.do_action(data_pb2.Action(push=int(weights @ state > 0)))
+            tilt = sum(weight * value for weight, value in zip(weights, state, strict=True))
+            session.do_action(data_pb2.Action(push=1 if tilt > 0 else 0))

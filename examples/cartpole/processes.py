@@ -88,7 +88,10 @@ async def serving(context: cogment.Context) -> AsyncIterator[int]:
 
 @asynccontextmanager
 async def processes(*servers: Server) -> AsyncIterator[list[int]]:
-    """Run each of ``servers`` in a process for the time of the block, which gets their ports."""
+    """Run each of ``servers`` in a process for the time of the block, which gets their ports.
+
+    They are stopped one after the other, in the given order.
+    """
     started: list[tuple[BaseProcess, Connection]] = []
     try:
         for server in servers:
@@ -97,15 +100,15 @@ async def processes(*servers: Server) -> AsyncIterator[list[int]]:
     finally:
         for process, pipe in started:
             pipe.close()
-            stop(process)
+            await stop(process)
 
 
 def start(server: Server) -> tuple[BaseProcess, Connection]:
     """Start a process. It ends when our end of the pipe is closed, be it because this process dies."""
     spawn = multiprocessing.get_context("spawn")  # gRPC does not survive a fork
     ours, theirs = spawn.Pipe()
-    process = spawn.Process(target=run, args=(server, theirs), daemon=True)
-    with interrupts_ignored():  # inherited: Ctrl-C is for this process, which then ends the others in good order
+    process = spawn.Process(target=run, args=(server, theirs), name=server.__name__, daemon=True)
+    with interrupts_ignored():  # inherited: Ctrl-C is for this process, which then stops the others in good order
         process.start()
     theirs.close()
     return process, ours
@@ -121,24 +124,28 @@ def interrupts_ignored() -> Iterator[None]:
 
 
 async def port_of(process: BaseProcess, pipe: Connection) -> int:
-    """Wait for the port that a started process tells."""
-    deadline = time.monotonic() + START_TIMEOUT
-    while not pipe.poll():
-        if time.monotonic() > deadline:
-            raise cogment.CogmentError(f"the process {process.name} does not serve after {START_TIMEOUT:g} s")
-        await asyncio.sleep(0.02)
+    """The port that a started process tells."""
+    if not await becomes_true(pipe.poll, START_TIMEOUT):
+        raise cogment.CogmentError(f"the process {process.name!r} does not serve within {START_TIMEOUT:g} s")
     try:
         port: int = pipe.recv()
     except EOFError:
-        raise cogment.CogmentError(f"the process {process.name} died before it served") from None
+        raise cogment.CogmentError(f"the process {process.name!r} died before it served") from None
     return port
 
 
-def stop(process: BaseProcess) -> None:
-    process.join(STOP_TIMEOUT)
-    if process.is_alive():
+async def stop(process: BaseProcess) -> None:
+    if not await becomes_true(lambda: not process.is_alive(), STOP_TIMEOUT):
         process.kill()
-        process.join()
+    process.join()
+
+
+async def becomes_true(condition: Callable[[], bool], timeout: float) -> bool:
+    """Wait for a condition of another process, while the event loop goes on. Returns whether it came true in time."""
+    deadline = time.monotonic() + timeout
+    while not (is_true := condition()) and time.monotonic() < deadline:
+        await asyncio.sleep(0.02)
+    return is_true
 
 
 def run(server: Server, pipe: Connection) -> None:

@@ -60,7 +60,7 @@ class Report:
         """Add a row to the table."""
         self.generations.append(returns)
         mean = fmean(returns)
-        bar = ProgressBar(LONGEST_EPISODE, mean)
+        bar = ProgressBar(LONGEST_EPISODE, mean, complete_style="green", finished_style="green")
         self._print_row(
             str(len(self.generations)), f"[bold green]{mean:.1f}", f"{max(returns):.0f}", f"{min(returns):.0f}", bar
         )
@@ -92,7 +92,7 @@ class Report:
         for number, returns in zip(numbers, self.generations, strict=True):
             # Side by side, so that equal returns do not hide each other.
             places = [number + 0.5 * (place / len(returns) - 0.5) for place in range(len(returns))]
-            axes.plot(places, returns, ".", color="tab:blue", alpha=0.4, label="episode" if number == 1 else None)
+            axes.plot(places, returns, ".", color="tab:blue", alpha=0.5, label="episode" if number == 1 else None)
         axes.plot(numbers, [max(returns) for returns in self.generations], "^--", color="tab:green", label="best")
         axes.plot(numbers, [fmean(returns) for returns in self.generations], "o-", color="tab:orange", label="mean")
         axes.axhline(LONGEST_EPISODE, color="gray", linewidth=0.8, linestyle=":", label="longest episode")
@@ -102,5 +102,6 @@ class Report:
             ylabel="return of an episode (steps)",
             ylim=(0, 1.05 * LONGEST_EPISODE),
         )
-        axes.legend(loc="lower right")
+        axes.xaxis.get_major_locator().set_params(integer=True)
+        figure.legend(loc="outside lower center", ncols=4)
         figure.savefig(path, format="png")

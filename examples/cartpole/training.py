@@ -13,7 +13,10 @@ import numpy.typing as npt
 from cogment.control import Controller
 from trials import Endpoints, EpisodeLog, run_trials, trial_parameters
 
-__all__ = ["CrossEntropyMethod", "Observer", "Settings", "train"]
+__all__ = ["SOLVED", "CrossEntropyMethod", "Observer", "Settings", "train"]
+
+SOLVED = 475.0
+"""Mean return at which Gymnasium calls CartPole-v1 solved."""
 
 Array = npt.NDArray[np.float64]
 
@@ -23,6 +26,7 @@ class Settings:
     """How much to train."""
 
     generations: int
+    """Generations at most: training ends when the problem is solved."""
     population: int
     """Trials in a generation."""
     parallel: int
@@ -74,3 +78,5 @@ async def train(
             observer.trial_ended(episode_return)
         method.fit(candidates, returns)
         observer.generation_ended(returns.tolist())
+        if returns.mean() >= SOLVED:
+            return

@@ -88,9 +88,11 @@ def main() -> int:
 
 def summary(rewards: list[float], rounds: int) -> str:
     won, lost = rewards.count(1), rewards.count(-1)
-    left = f" You left after {len(rewards)} of {rounds} rounds." if len(rewards) < rounds else ""
-    verdict = "You win the match!" if won > lost else "The computer wins the match." if lost > won else "The match is a draw."
-    return f"[bold]{won} won, {lost} lost, {len(rewards) - won - lost} drawn.[/bold] {left or verdict}"
+    if len(rewards) < rounds:
+        verdict = f"You left after {len(rewards)} of {rounds} rounds."
+    else:
+        verdict = "You win the match!" if won > lost else "The computer wins." if won < lost else "Nobody wins."
+    return f"{won} won, {lost} lost, {len(rewards) - won - lost} drawn. [bold]{verdict}[/bold]"
 
 
 def parse_arguments() -> argparse.Namespace:

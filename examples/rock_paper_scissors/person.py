@@ -13,7 +13,7 @@ __all__ = ["MOVES", "Person"]
 MOVES = ["rock", "paper", "scissors"]
 """The moves in words, by number."""
 
-VERDICTS = {1: "[bold green]you win", 0: "a draw", -1: "[bold red]the computer wins"}
+VERDICTS = {1: "[green]you win[/green]", 0: "a draw", -1: "[red]the computer wins[/red]"}
 """What to say about a round, by the reward for it."""
 
 
@@ -49,7 +49,7 @@ class Person:
         self._shown = len(rounds)
         mine, theirs = MOVES[rounds[-1].mine], MOVES[rounds[-1].theirs]
         verdict, total = VERDICTS[round(self.rewards[-1])], sum(self.rewards)
-        self._console.print(f"         {mine} against {theirs}: {verdict}[/]  [dim]total reward {total:+.0f}[/dim]")
+        self._console.print(f"         {mine} against {theirs}: {verdict}  [dim]total reward {total:+.0f}[/dim]")
 
     async def _act(self, session: ActorSession, number: int) -> None:
         try:

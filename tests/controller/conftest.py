@@ -144,7 +144,7 @@ class FakeContext:
     def grpc_metadata(self) -> Sequence[tuple[str, str | bytes]]:
         return list(self.metadata)
 
-    async def channel(self, endpoint: Endpoint, service_type: ServiceType) -> Any:
+    async def channel(self, endpoint: Endpoint, service_type: ServiceType, *, stream_of: str = "") -> Any:
         self.asked_for.append((endpoint, service_type))
         return self._channel
 

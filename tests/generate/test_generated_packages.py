@@ -97,6 +97,7 @@ WRONG_LINES = [
 ]
 
 
+@pytest.mark.types
 @pytest.mark.slow
 @pytest.mark.parametrize("checker", ["mypy", "pyright"])
 def test_stubs_type_actions_observations_and_configs(nested: Project, checker: str) -> None:

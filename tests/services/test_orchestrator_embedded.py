@@ -67,6 +67,7 @@ def context(played: Played, steps: int = STEPS) -> Context:
         session.trial_parameters = params(endpoint="cogment://discover")
 
     async def datalog(session) -> None:
+        session.start()
         async for sample in session.all_samples():
             played.samples.append(sample.tick_id)
 
@@ -84,12 +85,8 @@ def params(*, endpoint: str = "", implementation: str = "") -> TrialParameters:
     result.environment_endpoint = endpoint
     result.datalog_endpoint = "cogment://discover"
     for name in ("alice", "bob"):
-        actor = result.new_actor("player") if hasattr(result, "new_actor") else None
-        actor.name = name
-        actor.endpoint = endpoint
-        actor.implementation = implementation
-        if actor not in list(result.actors):
-            result.actors.append(actor)
+        actor = result.new_actor("player", name=name, endpoint=endpoint, implementation=implementation)
+        result.actors.append(actor)
     return result
 
 
@@ -201,7 +198,7 @@ async def test_a_step_within_one_process_leaves_the_event_loop_alone() -> None:
         components=(Component(ServiceType.ENVIRONMENT), Component(ServiceType.ACTOR)),
         serve_in_process=lambda: server,
     )
-    async with Orchestrator() as orchestrator:
+    async with Orchestrator(grace=0) as orchestrator:
         orchestrator.attach(scripted_context)
         stub = orchestrator_pb2_grpc.TrialLifecycleSPStub(open_channel(orchestrator.endpoint))
         actor = common_pb2.ActorParams(name="alice", actor_class="player")
@@ -349,7 +346,10 @@ async def test_a_thousand_trials_at_the_same_time(caplog) -> None:
         stub = orchestrator_pb2_grpc.TrialLifecycleSPStub(open_channel(orchestrator.endpoint))
         watch = stub.WatchTrials(orchestrator_pb2.TrialListRequest(filter=[ENDED]))
         await watch.initial_metadata()
-        request = orchestrator_pb2.TrialStartRequest(params=proto(params()))
+        parameters = proto(params())
+        parameters.ClearField("datalog")
+        del parameters.actors[1:]
+        request = orchestrator_pb2.TrialStartRequest(params=parameters)
         await asyncio.gather(*[stub.StartTrial(request) for _ in range(1000)])
         for _ in range(1000):
             await asyncio.wait_for(watch.read(), 30)

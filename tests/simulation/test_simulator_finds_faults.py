@@ -7,6 +7,8 @@ from collections.abc import Callable, Iterator
 from typing import Any
 
 import pytest
+from trialsim import Violation, run
+
 from cogment_core.api.common_pb2 import HEARTBEAT, ActorRunTrialInput
 from cogment_services.orchestrator.course import Course
 from cogment_services.orchestrator.deadlines import Deadlines
@@ -17,7 +19,6 @@ from cogment_services.orchestrator.phases import Phase
 from cogment_services.orchestrator.post import Post
 from cogment_services.orchestrator.samples import SampleBuffer
 from cogment_services.orchestrator.tick import LockStep
-from trialsim import Violation, run
 
 SEEDS = 1000
 """How many worlds a fault may stay hidden in."""
@@ -367,5 +368,10 @@ def test_a_planted_fault_is_found(name: str, monkeypatch: pytest.MonkeyPatch) ->
     owner, method, make = MUTANTS[name]
     monkeypatch.setattr(owner, method, make(getattr(owner, method)))
     with pytest.raises(Violation, match="What happened:"):
-        for seed in range(SEEDS):
-            run(seed)
+        run_all(SEEDS)
+
+
+def run_all(seeds: int) -> None:
+    """Run the first worlds."""
+    for seed in range(seeds):
+        run(seed)

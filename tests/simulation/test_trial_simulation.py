@@ -1,7 +1,7 @@
 """Trials in thousands of random worlds.
 
-``COGMENT_SIMULATION_SEEDS`` says how many (default 5000), ``COGMENT_SIMULATION_FIRST_SEED`` where they begin. A seed that
-breaks a rule is told with its whole story; ``run(seed)`` tells it again.
+``COGMENT_SIMULATION_SEEDS`` says how many (default 5000), ``COGMENT_SIMULATION_FIRST_SEED`` where they begin. A seed
+that breaks a rule is told with its whole story; ``run(seed)`` tells it again.
 """
 
 from __future__ import annotations

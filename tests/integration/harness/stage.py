@@ -53,6 +53,7 @@ class Process:
         self.events: list[Event] = []
         self.log: list[str] = []
         self.expected_end = False
+        self.is_frozen = False
         self.forgiven: tuple[str, ...] = ()
         """Texts that its log may have although they are `FORBIDDEN`."""
         self._process = process
@@ -150,10 +151,13 @@ class Process:
         return self.signal(signal.SIGKILL, ends=True)
 
     def freeze(self) -> float:
-        """Stop it as the debugger would: its connections stay open. Returns when."""
+        """Stop it as a debugger would: its connections stay open. Returns when."""
+        self.is_frozen = True
         return self.signal(signal.SIGSTOP)
 
     def thaw(self) -> float:
+        """Let it go on. Returns when."""
+        self.is_frozen = False
         return self.signal(signal.SIGCONT)
 
     def signal(self, number: int, *, ends: bool = False) -> float:
@@ -257,6 +261,9 @@ class Stage:
         problems = [f"{process.name} has ended" for process in self.processes if self._vanished(process)]
         for context in self._contexts:
             await context.close()
+        for process in self.processes:
+            if process.is_frozen:
+                process.kill()
         lasting = [process for process in self.processes if process.is_alive and not process.expected_end]
         codes = await asyncio.gather(*(process.stop() for process in lasting))
         for process, code in zip(lasting, codes, strict=True):

@@ -5,9 +5,10 @@ from __future__ import annotations
 from typing import Any
 
 import pytest
+from engine_stage import Stage
+
 from cogment_core.api.common_pb2 import END, LAST, LAST_ACK, NORMAL, Action, ActorInitialOutput, Reward
 from cogment_core.api.environment_pb2 import EnvInitialOutput, ObservationSet
-from engine_stage import Stage
 
 
 @pytest.mark.parametrize(
@@ -20,7 +21,7 @@ from engine_stage import Stage
         ({"actors_map": [-3, 0]}, "actors_map points to observation -3 of 2"),
         ({"actors_map": [2, 0]}, "actors_map points to observation 2 of 2"),
         ({"actors_map": [0, 2**31 - 1]}, "actors_map points to observation 2147483647 of 2"),
-        ({"observations": []}, "actors_map points to observation 1 of 0"),
+        ({"observations": []}, "actors_map points to observation 0 of 0"),
         ({"tick": 0}, "observations for tick 0, expected 1 (or -1)"),
         ({"tick": 2}, "observations for tick 2, expected 1 (or -1)"),
         ({"tick": -2}, "observations for tick -2, expected 1 (or -1)"),
@@ -44,7 +45,10 @@ def test_observations_that_cannot_be_right_end_the_trial(fields: dict[str, Any],
     ]
     (sample,) = stage.samples
     assert sample.info.tick_id == 0
-    assert list(sample.info.special_events) == [f"PROTOCOL_ERROR: {what}", f"Forced termination: PROTOCOL_ERROR: {what}"]
+    assert list(sample.info.special_events) == [
+        f"PROTOCOL_ERROR: {what}",
+        f"Forced termination: PROTOCOL_ERROR: {what}",
+    ]
 
 
 def test_wrong_first_and_last_observations_end_the_trial_too() -> None:

@@ -3,15 +3,16 @@
 from __future__ import annotations
 
 import pytest
+from engine_stage import Stage
+
 from cogment_core.api.common_pb2 import END, LAST, LAST_ACK
 from cogment_services.orchestrator.effects import TimerKind
-from engine_stage import Stage
 
 STREAM_FAILURE = "Action processing requirement failure [Environment stream failure]"
 
 
 def test_a_soft_end_goes_with_the_next_action_set() -> None:
-    """LAST and the actions to the environment, its next observations as the last to the actors, acknowledgements, END."""
+    """LAST and the actions to the environment, its answer as the last to the actors, acknowledgements, END."""
     stage = Stage({}, {}).begin()
     stage.observe()
     stage.trial.terminate(hard=False)
@@ -77,7 +78,7 @@ def test_a_request_counts_before_the_last_step() -> None:
 
 @pytest.mark.parametrize("first", [True, False])
 def test_the_environment_may_end_the_trial(first: bool) -> None:
-    """Its observations after LAST are the last; TERMINATING comes when all actors have them. The first may be the last."""
+    """Its observations after LAST are the last, even if they are the first; TERMINATING comes when all have them."""
     stage = Stage({}).begin()
     if not first:
         stage.observe()

@@ -5,10 +5,12 @@ from __future__ import annotations
 import math
 
 import pytest
-from cogment_core.api.common_pb2 import LAST, Message, Reward, RewardSource
-from cogment_services.orchestrator.limits import Limits
 from engine_stage import Stage
 from google.protobuf.any_pb2 import Any as AnyMessage
+
+from cogment_core.api.common_pb2 import LAST, NORMAL, Message, Reward, RewardSource
+from cogment_core.api.environment_pb2 import EnvRunTrialOutput
+from cogment_services.orchestrator.limits import Limits
 
 TRIO = ({"name": "x", "actor_class": "player"}, {"name": "y", "actor_class": "judge"}, {"name": "z"})
 
@@ -38,7 +40,10 @@ def test_rewards_before_the_first_observation_come_with_it() -> None:
     stage.observe()
     stage.reward(None, "a0", 2.0)
     stage.observe()
-    assert [text for text in stage.hear() if "reward" in text] == ["a0: reward 0 1 [env 1*1]", "a0: reward 0 2 [env 2*1]"]
+    assert [text for text in stage.hear() if "reward" in text] == [
+        "a0: reward 0 1 [env 1*1]",
+        "a0: reward 0 2 [env 2*1]",
+    ]
 
 
 @pytest.mark.parametrize(
@@ -222,9 +227,7 @@ def test_what_is_received_is_not_changed() -> None:
     stage = Stage({}, {}).begin()
     reward = Reward(tick_id=-1, receiver_name="*", value=9.0, sources=[RewardSource(sender_name="me", value=1.0)])
     message = Message(tick_id=-1, receiver_name="*", sender_name="me")
-    from cogment_core.api.environment_pb2 import EnvRunTrialOutput
-
-    sent = [EnvRunTrialOutput(state=1, reward=reward), EnvRunTrialOutput(state=1, message=message)]
+    sent = [EnvRunTrialOutput(state=NORMAL, reward=reward), EnvRunTrialOutput(state=NORMAL, message=message)]
     before = [item.SerializeToString(deterministic=True) for item in sent]
     for item in sent:
         stage.trial.environment_said(item)
@@ -233,7 +236,7 @@ def test_what_is_received_is_not_changed() -> None:
 
 
 def test_an_actor_may_cause_so_many_deliveries_and_no_more() -> None:
-    """Beyond its allowance what it sends is dropped, until a new tick or some time has passed; the environment is free."""
+    """Beyond that all is dropped, until there is a new tick or time has passed. The environment has no limit."""
     stage = Stage({}, {}, trial={"limits": Limits(deliveries=10)}).begin()
     stage.observe()
     stage.hear()
@@ -251,6 +254,18 @@ def test_an_actor_may_cause_so_many_deliveries_and_no_more() -> None:
     for _ in range(100):
         stage.message(None, "*")
     assert len(stage.hear()) == 200
+
+
+def test_rewards_are_deliveries_too() -> None:
+    """Each source counts for each receiver, whether the reward is for the current tick or a past one."""
+    stage = Stage({}, {}, trial={"limits": Limits(deliveries=10)}).begin()
+    stage.observe()
+    stage.observe()
+    for _ in range(20):
+        stage.reward(0, "*", 1.0)
+        stage.reward(0, "*", 1.0, tick=0)
+    stage.trial.terminate(hard=True)
+    assert sum(len(sample.rewards) for sample in stage.samples) == 7
 
 
 def test_large_payloads_cost_more() -> None:

@@ -3,9 +3,10 @@
 from __future__ import annotations
 
 import pytest
+from engine_stage import Stage
+
 from cogment_core.api.common_pb2 import ENDED, LAST, RUNNING, TERMINATING
 from cogment_services.orchestrator.limits import Limits
-from engine_stage import Stage
 
 
 def run_steps(stage: Stage, steps: int) -> None:

@@ -3,6 +3,8 @@
 from __future__ import annotations
 
 import pytest
+from engine_stage import Stage
+
 from cogment_core.api.common_pb2 import END, HEARTBEAT, LAST, ActorInitialOutput
 from cogment_services.orchestrator.effects import TimerKind
 from cogment_services.orchestrator.limits import Limits
@@ -12,11 +14,10 @@ from cogment_services.orchestrator.participants import (
     SlotTakenError,
     UnknownSlotError,
 )
-from engine_stage import Stage
 
 
 def test_service_actors_come_first_and_the_environment_when_all_are_ready() -> None:
-    """Service actors are connected at once; the environment is when every actor is ready; its first set makes RUNNING."""
+    """Service actors are connected at once, the environment when every actor is ready; its first set makes RUNNING."""
     stage = Stage({}, {"client": True}).start()
     assert stage.hear() == ["PENDING", "connect a0", "a0: init_input"]
     stage.actor_ready(0)
@@ -30,7 +31,7 @@ def test_service_actors_come_first_and_the_environment_when_all_are_ready() -> N
 
 
 def test_everyone_is_told_who_they_are() -> None:
-    """An actor learns its name, class, implementation, config and environment; the environment all actors of the trial."""
+    """An actor learns its name, class, implementation, config and environment; the environment learns all actors."""
     stage = Stage({"name": "x", "implementation": "smart"}, {"optional": True, "actor_class": "judge", "client": True})
     stage.params.environment.implementation = "hard"
     stage.params.environment.config.content = b"settings"
@@ -138,7 +139,7 @@ def test_a_connection_timeout_counts_for_its_own_actor_only() -> None:
 
 
 def test_optional_actors_that_are_not_ready_are_done_without() -> None:
-    """They are out for the whole trial, which starts without them; one that is connected is told the end with the rest."""
+    """They are out for the whole trial, which starts without them. One that is connected is told the end too."""
     stage = Stage(
         {"optional": True, "initial_connection_timeout": 1.0},
         {"optional": True, "initial_connection_timeout": 1.0, "client": True},
@@ -235,6 +236,7 @@ def test_what_comes_before_the_start_and_a_second_start_change_nothing() -> None
     stage = Stage({})
     stage.act(0)
     stage.observe()
+    stage.trial.actor_gone(0, "it never came")
     assert stage.hear() == []
     stage.start()
     stage.hear()

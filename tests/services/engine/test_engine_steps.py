@@ -3,14 +3,15 @@
 from __future__ import annotations
 
 import pytest
-from cogment_core.api.common_pb2 import Action
-from cogment_services.orchestrator.effects import TimerKind
-from cogment_services.orchestrator.tick import LockStep
 from engine_stage import Stage
+
+from cogment_core.api.common_pb2 import Action
+from cogment_services.orchestrator.effects import Timer, TimerKind
+from cogment_services.orchestrator.tick import LockStep
 
 
 def test_a_step_is_one_observation_for_each_and_one_action_set() -> None:
-    """Observations carry the tick and the environment's timestamp; the action set goes when the last actor has acted."""
+    """Observations have the tick and the environment's timestamp; the action set goes when the last actor has acted."""
     stage = Stage({}, {}).begin()
     stage.observe()
     stage.act(1)
@@ -215,6 +216,14 @@ def test_the_response_time_begins_anew_with_each_observation() -> None:
     assert stage.state == "RUNNING"
     stage.pass_time(0.01)
     assert stage.state == "ENDED"
+
+
+def test_a_timer_that_was_stopped_has_no_effect_when_it_fires() -> None:
+    """It may have been due already when it was stopped."""
+    stage = Stage({"initial_connection_timeout": 1.0}).begin()
+    stage.trial.timer_fired(Timer(TimerKind.ACTOR_CONNECTION, 0))
+    stage.trial.timer_fired(Timer(TimerKind.INACTIVITY))
+    assert (stage.hear(), stage.state) == ([], "PENDING")
 
 
 def test_an_actor_that_answers_costs_no_timer_in_each_step() -> None:

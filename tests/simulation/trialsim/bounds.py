@@ -8,7 +8,7 @@ from cogment_services.orchestrator.limits import Limits
 from cogment_services.orchestrator.phases import Phase
 
 if TYPE_CHECKING:
-    from trialsim.world import World
+    from .world import World
 
 SLACK = 0.01
 """Seconds that a reaction may come later than its bound."""
@@ -37,7 +37,7 @@ class Bounds:
         """Something came that is a step of the trial, certainly or perhaps."""
         now = self.world.now()
         self.last_step = now
-        if certainly:
+        if certainly and not self.world.is_busy():
             self.last_certain_step = now
         if self.params.max_inactivity:
             self.world.scheduler.after(self.params.max_inactivity + SLACK, self.check_activity, now)

@@ -20,7 +20,7 @@ from cogment_core.api.common_pb2 import (
 from cogment_core.api.environment_pb2 import EnvInitialOutput, EnvRunTrialOutput, ObservationSet
 
 if TYPE_CHECKING:
-    from trialsim.peers import ActorPeer, EnvironmentPeer
+    from .peers import ActorPeer, EnvironmentPeer
 
 _BAD_REWARDS = (
     Reward(tick_id=1000, receiver_name="*", sources=[RewardSource(value=-1, confidence=1)]),

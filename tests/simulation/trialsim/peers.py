@@ -20,9 +20,10 @@ from cogment_core.api.common_pb2 import (
     RewardSource,
 )
 from cogment_core.api.environment_pb2 import EnvInitialOutput, EnvRunTrialInput, EnvRunTrialOutput, ObservationSet
-from trialsim.lies import actor_lie, environment_lie
-from trialsim.network import Scheduler, Stream
-from trialsim.scenario import Character, Scenario
+
+from .lies import actor_lie, environment_lie
+from .network import Scheduler, Stream
+from .scenario import Character, Scenario
 
 GONE = "gone"
 """What a peer's stream delivers last if it breaks."""

@@ -22,11 +22,12 @@ from cogment_core.api.environment_pb2 import ActionSet, EnvRunTrialInput
 from cogment_services.orchestrator import texts
 from cogment_services.orchestrator.phases import Phase
 from cogment_services.orchestrator.routing import Roster
-from trialsim.sample_rules import check_samples
-from trialsim.scenario import Scenario
+
+from .sample_rules import check_samples
+from .scenario import Scenario
 
 if TYPE_CHECKING:
-    from trialsim.world import World
+    from .world import World
 
 
 class Violation(AssertionError):
@@ -198,7 +199,7 @@ class Referee:
         self.check(not self.world.environment.is_final(tick), "nobody acts on the last observations")
         self.check(not self.environment.finished, "there is one action set after LAST")
         self.environment.finished = self.environment.announced
-        for record, character in zip(self.actors, self.scenario.actors):
+        for record, character in zip(self.actors, self.scenario.actors, strict=True):
             if record.observed and not record.leaving and not character.lies_after:
                 self.check(record.observed[-1] == tick, f"an action set is for the tick that {record.who} observed")
         self.check(len(action_set.actions) == self.count, "an action set has an action for each actor")

@@ -8,7 +8,7 @@ from cogment_core.api.common_pb2 import ENDED, RUNNING, TERMINATING
 from cogment_core.api.datalog_pb2 import DatalogSample
 
 if TYPE_CHECKING:
-    from trialsim.referee import Referee
+    from .referee import Referee
 
 
 def check_samples(referee: Referee) -> None:

@@ -6,6 +6,9 @@ from collections.abc import Callable
 from random import Random
 from typing import Any
 
+from google.protobuf import text_format
+from google.protobuf.message import Message
+
 from cogment_core.api.common_pb2 import PENDING, ActorRunTrialInput, TrialState
 from cogment_core.api.datalog_pb2 import DatalogSample
 from cogment_core.api.environment_pb2 import EnvRunTrialInput
@@ -13,13 +16,12 @@ from cogment_services.orchestrator.effects import Timer
 from cogment_services.orchestrator.engine import Trial
 from cogment_services.orchestrator.participants import SlotError
 from cogment_services.orchestrator.phases import Phase
-from google.protobuf import text_format
-from google.protobuf.message import Message
-from trialsim.bounds import Bounds
-from trialsim.network import Scheduler, Stream
-from trialsim.peers import GONE, ActorPeer, EnvironmentPeer
-from trialsim.referee import Referee, StreamRecord, Violation
-from trialsim.scenario import Scenario, make_scenario
+
+from .bounds import Bounds
+from .network import Scheduler, Stream
+from .peers import GONE, ActorPeer, EnvironmentPeer
+from .referee import Referee, StreamRecord, Violation
+from .scenario import Scenario, make_scenario
 
 MAX_EVENTS = 20_000
 """More events than any scenario has: a run that has so many goes in circles."""
@@ -73,7 +75,7 @@ class World:
         self.referee = Referee(self)
         self.bounds = Bounds(self)
         for when, hard in scenario.terminations:
-            self.scheduler.after(when, self.tell, "terminate, hard" if hard else "terminate", self.trial.terminate, hard)
+            self.scheduler.after(when, self.tell, "terminate", self.trial.terminate, hard)
         self.tell("start", self.trial.start)
         self.bounds.stepped(certainly=True)
         for when, index, by_class in scenario.joins:
@@ -95,17 +97,21 @@ class World:
     def tell(self, what: str, call: Callable[..., None], *args: Any) -> None:
         """Give the trial an input."""
         self.trace.append((self.scheduler.now, f"> {what}", args))
-        self.was_busy |= self._depth > 0
+        self.was_busy |= self.is_busy()
         self._depth += 1
         try:
             call(*args)
         finally:
             self._depth -= 1
-        if self._depth == 0:
+        if not self.is_busy():
             afterwards, self._afterwards = self._afterwards, []
             self.referee.settled()
             for check in afterwards:
                 check()
+
+    def is_busy(self) -> bool:
+        """Whether the trial is handling something: it comes to what is said now later, and may have ended by then."""
+        return self._depth > 0
 
     def from_environment(self, message: Any, grave: bool) -> None:
         """The environment's stream delivers."""
@@ -134,15 +140,15 @@ class World:
             self.bounds.acted(index)
             self.referee.heard_action(index, message.action.tick_id)
         self.tell(f"actor {index}", self.trial.actor_said, index, message)
-        record.barred |= grave and self._depth == 0
+        record.barred |= grave and not self.is_busy()
 
     def _lose(self, record: StreamRecord) -> None:
-        self.referee.lost(record, busy=self._depth > 0)
+        self.referee.lost(record, busy=self.is_busy())
         self._afterwards.append(lambda: self.referee.lost(record, busy=False))
 
     def _must_end_if(self, reason: bool, what: str) -> None:
         """The trial must have ended when it has handled what comes next. If it is busy it is not known when that is."""
-        if reason and self._depth == 0:
+        if reason and not self.is_busy():
             self._afterwards.append(lambda: self.referee.must_have_ended(what))
 
     def join(self, index: int, by_class: bool) -> None:

@@ -8,7 +8,8 @@ from __future__ import annotations
 import asyncio
 import json
 import os
-from collections.abc import Hashable, Sequence
+from collections.abc import Callable, Hashable, Sequence
+from functools import partial
 from typing import Any
 
 import grpc
@@ -17,6 +18,7 @@ import grpc.aio
 from cogment_core.endpoints import Endpoint, GrpcUrl, ServedEndpoint, parse_url, redact_url
 from cogment_core.errors import EndpointError, UsageError
 from cogment_core.inprocess import InProcessEndpoint
+from cogment_core.lasting import LastingChannel
 from cogment_core.ports import check_port
 
 __all__ = [
@@ -30,6 +32,7 @@ __all__ = [
     "bind",
     "create_server",
     "open_channel",
+    "open_lasting",
 ]
 
 Options = Sequence[tuple[str, Any]]
@@ -169,6 +172,20 @@ def open_channel(endpoint: Endpoint, *, options: Options = ()) -> grpc.aio.Chann
     return grpc.aio.secure_channel(url.address, credentials, merged)
 
 
+def open_lasting(endpoint: Endpoint, plain: Callable[[], grpc.aio.Channel] | None = None) -> LastingChannel:
+    """A new connection to an address, for calls that last. It is the caller's to close.
+
+    Args:
+        endpoint: The address.
+        plain: Opens the channel to a server that allows no watchful one; None for one that nobody else uses.
+    """
+    unrepeated: Options = (("grpc.enable_retries", 0),)
+    return LastingChannel(
+        partial(open_channel, endpoint, options=(*WATCHFUL_CLIENT_OPTIONS, *unrepeated)),
+        plain or partial(open_channel, endpoint, options=unrepeated),
+    )
+
+
 class ChannelPool:
     """Channels that are shared by all who go to the same endpoint, and closed together.
 
@@ -181,6 +198,7 @@ class ChannelPool:
     def __init__(self, options: Options = ()) -> None:
         self._options = options
         self._channels: dict[Hashable, grpc.aio.Channel] = {}
+        self._lasting: dict[Hashable, LastingChannel] = {}
         self._loop: asyncio.AbstractEventLoop | None = None
         self._pid = 0
         self._closed = False
@@ -201,13 +219,34 @@ class ChannelPool:
             channel = self._channels[key] = open_channel(endpoint, options=self._options)
         return channel
 
+    async def lasting(self, endpoint: Endpoint, service: str) -> grpc.aio.Channel:
+        """The channel to ``endpoint`` for calls that last: they know within seconds when their server is frozen.
+
+        Args:
+            endpoint: An address, or the endpoint of an in-process server.
+            service: Full name of the service that is called, for example ``cogmentAPI.ClientActorSP``.
+
+        Raises:
+            EndpointError: See `open_channel`.
+            UsageError: See `get`.
+            UnavailableError: The server cannot be reached.
+        """
+        plain = self.get(endpoint)
+        if isinstance(endpoint, InProcessEndpoint):
+            return plain
+        key = _identity(endpoint)
+        if key not in self._lasting:
+            self._lasting[key] = open_lasting(endpoint, lambda: plain)
+        return await self._lasting[key].get(service)
+
     async def close(self) -> None:
         """Close all channels; calls in progress are cancelled. Does nothing the second time."""
         if self._channels:
             self._check_place()
         self._closed = True
+        lasting, self._lasting = self._lasting, {}
         channels, self._channels = self._channels, {}
-        for channel in channels.values():
+        for channel in (*lasting.values(), *channels.values()):
             await channel.close()
 
     def _check_place(self) -> None:

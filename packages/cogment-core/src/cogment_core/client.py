@@ -42,15 +42,20 @@ class ClientContext(Protocol):
         """The metadata that goes with every call."""
         ...
 
-    async def channel(self, endpoint: Endpoint, service_type: ServiceType) -> grpc.aio.Channel:
+    async def channel(
+        self, endpoint: Endpoint, service_type: ServiceType, *, stream_of: str = ""
+    ) -> grpc.aio.Channel:
         """The channel to ``endpoint``; the Context keeps it, shares it and closes it.
 
         Args:
             endpoint: Where the service is, or how to discover it.
             service_type: What to discover if the endpoint does not say.
+            stream_of: Full name of the service, if a stream of it is to be opened: one that may last, and has to know
+                soon when its server is frozen.
 
         Raises:
             EndpointError: The endpoint cannot be understood, or leads nowhere.
+            UnavailableError: The server of a stream cannot be reached.
         """
         ...
 
@@ -149,7 +154,8 @@ class RemoteService:
 
     async def iterate(self, method: str, request: Message) -> AsyncGenerator[Any, None]:
         """Call a method that replies with a stream, and iterate over it. Closing the generator cancels the call."""
-        stub = await self._connect()
+        channel = await self._context.channel(self._endpoint, self._service_type, stream_of=self._name)
+        stub = self._make_stub(channel)
         replies = rpc.iterate(
             getattr(stub, method),
             request,

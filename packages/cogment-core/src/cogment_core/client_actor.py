@@ -58,10 +58,16 @@ class ClientActor:
         stub: Any = orchestrator_pb2_grpc.ClientActorSPStub(channel)
         ends = duplex.of_call(stub.RunTrial(metadata=(*metadata, ("trial-id", self._trial_id))))
         ends.send(common_pb2.ActorRunTrialOutput(state=common_pb2.NORMAL, init_output=self._slot()))
-        what = f"actor {self._actor_name or f'of class {self._actor_class}'!r} in trial {self._trial_id!r}"
-        await Participation(
-            what, ends, reply=common_pb2.ActorRunTrialOutput, join=self._join, linger=LINGER
-        ).run()
+        who = f"actor {self._actor_name!r}" if self._actor_name else f"an actor of class {self._actor_class!r}"
+        participation = Participation(
+            f"{who} in trial {self._trial_id!r}",
+            ends,
+            reply=common_pb2.ActorRunTrialOutput,
+            join=self._join,
+            linger=LINGER,
+        )
+        if (fault := await participation.run()) is not None:
+            raise fault
 
     def _slot(self) -> common_pb2.ActorInitialOutput:
         if self._actor_name:

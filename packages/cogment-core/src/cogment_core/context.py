@@ -1,4 +1,8 @@
-"""The Context: where a user's environments, actors, hooks and datalogs are registered, served and joined to trials."""
+"""The Context: where a user's environments, actors, hooks and datalogs are registered, served and joined to trials.
+
+What only serving, joining and connecting need is imported where it is used: together it would take as long to import as
+all the rest, and every program that uses Cogment imports this.
+"""
 
 from __future__ import annotations
 
@@ -8,22 +12,20 @@ from collections.abc import Mapping, Sequence
 from types import TracebackType
 from typing import TYPE_CHECKING, Any, TypeVar
 
-from cogment_core.channels import ChannelPool
-from cogment_core.client_actor import ClientActor
 from cogment_core.directory import ServiceType
 from cogment_core.endpoints import Endpoint, ServedEndpoint
 from cogment_core.errors import UsageError
 from cogment_core.implementations import Callback, Component, Implementation, Implementations
 from cogment_core.logs import logger
 from cogment_core.metadata import GrpcMetadata
-from cogment_core.resolution import resolve
-from cogment_core.served import Served
 
 if TYPE_CHECKING:
     import grpc.aio
     from prometheus_client import CollectorRegistry
 
+    from cogment_core.channels import ChannelPool
     from cogment_core.inprocess import InProcessServer
+    from cogment_core.served import Served
     from cogment_core.specs import CogSettings
 
 __all__ = ["Context"]
@@ -70,7 +72,7 @@ class Context:
         self._directory_endpoint = _directory_endpoint(directory_endpoint)
         self._directory_auth_token = directory_auth_token or os.environ.get("COGMENT_DIRECTORY_AUTHENTICATION_TOKEN")
         self._implementations = Implementations()
-        self._channels = ChannelPool()
+        self._channels: ChannelPool | None = None
         self._served: Served | None = None
         self._listening = asyncio.Event()
 
@@ -108,17 +110,28 @@ class Context:
         """The metadata that goes with every call."""
         return self._metadata.to_grpc_metadata()
 
-    async def channel(self, endpoint: Endpoint, service_type: ServiceType) -> grpc.aio.Channel:
+    async def channel(
+        self, endpoint: Endpoint, service_type: ServiceType, *, stream_of: str = ""
+    ) -> grpc.aio.Channel:
         """The channel to ``endpoint``, shared by all that go there and closed with the Context.
 
         Args:
             endpoint: Where the service is, or how to discover it.
             service_type: What to discover if the endpoint does not say.
+            stream_of: Full name of the service, if a stream of it is to be opened: one that may last, and has to know
+                soon when its server is frozen.
 
         Raises:
             EndpointError: The endpoint cannot be understood, or leads nowhere.
+            UnavailableError: The server of a stream cannot be reached.
         """
-        return self._channels.get(resolve(endpoint, service_type))
+        from cogment_core.channels import ChannelPool
+        from cogment_core.resolution import resolve
+
+        if self._channels is None:
+            self._channels = ChannelPool()
+        resolved = resolve(endpoint, service_type)
+        return await self._channels.lasting(resolved, stream_of) if stream_of else self._channels.get(resolved)
 
     # --- registering --------------------------------------------------------------------------------------------
 
@@ -261,6 +274,8 @@ class Context:
         return self._claim_serving().in_process()
 
     def _claim_serving(self) -> Served:
+        from cogment_core.served import Served
+
         if self._served is not None:
             raise UsageError("this Context serves already; make another one to serve again")
         if not self._implementations:
@@ -302,6 +317,8 @@ class Context:
             RpcError: The Orchestrator refuses (no such trial or actor, or it is taken), or cannot be reached.
             Exception: Whatever the registered function raises.
         """
+        from cogment_core.client_actor import ClientActor
+
         if actor_name and actor_class:
             logger.warning("join_trial: actor_class %r is ignored, actor_name %r says it all", actor_class, actor_name)
         if not actor_name and not actor_class:
@@ -313,7 +330,9 @@ class Context:
             implementations=self._implementations,
             settings=self._settings,
         )
-        channel = await self.channel(endpoint or Endpoint(), ServiceType.CLIENT_ACTOR)
+        channel = await self.channel(
+            endpoint or Endpoint(), ServiceType.CLIENT_ACTOR, stream_of="cogmentAPI.ClientActorSP"
+        )
         await actor.run(channel, self.grpc_metadata())
 
     def _class_of_implementation(self, impl_name: str | None) -> str:
@@ -331,7 +350,8 @@ class Context:
         """Stop serving and close all connections. Does nothing the second time."""
         if self._served is not None:
             await self._served.close()
-        await self._channels.close()
+        if self._channels is not None:
+            await self._channels.close()
 
     async def __aenter__(self: ContextT) -> ContextT:
         return self

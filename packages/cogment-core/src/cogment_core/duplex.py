@@ -100,6 +100,7 @@ class _GrpcDuplex(Generic[SendT, RecvT]):
     async def receive(self, on_message: Callable[[RecvT], None]) -> None:
         """See `Duplex.receive`."""
         reader = self._loop.create_task(self._read_all(on_message))
+        reader.add_done_callback(self._reader_done)
         try:
             await asyncio.shield(self._end)
         finally:
@@ -116,8 +117,12 @@ class _GrpcDuplex(Generic[SendT, RecvT]):
         self._finish(_unavailable("the call was abandoned"))
 
     async def _read_all(self, on_message: Callable[[RecvT], None]) -> None:
-        """Hand over all messages and finish; never raises but when it is cancelled."""
+        """Hand over all messages, and finish."""
         raise NotImplementedError
+
+    def _reader_done(self, reader: asyncio.Task[None]) -> None:
+        if not reader.cancelled() and isinstance(error := reader.exception(), Exception):
+            self._finish(error)
 
     def _hand_over(self, message: RecvT, on_message: Callable[[RecvT], None]) -> bool:
         """Returns False if that was not possible, and finishes."""
@@ -205,7 +210,8 @@ class ClientDuplex(_GrpcDuplex[SendT, RecvT]):
         if not self._status.done():
             return _as_rpc_error(error)
         code, details = self._status.result()
-        return None if code is grpc.StatusCode.OK else from_grpc(grpc.aio.AioRpcError(code, details=details))
+        empty = grpc.aio.Metadata()
+        return None if code is grpc.StatusCode.OK else from_grpc(grpc.aio.AioRpcError(code, empty, empty, details))
 
     def _finish(self, error: Exception | None) -> None:
         super()._finish(error)

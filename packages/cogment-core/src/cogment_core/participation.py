@@ -44,11 +44,9 @@ class Seat:
     """To be called once the function is done."""
 
     async def run(self) -> None:
-        """Call the user's function."""
-        try:
+        """Call the user's function, unless the trial has ended by the time that its turn comes."""
+        if not self.session.is_trial_over():
             await self.impl(self.session)
-        finally:
-            self.leave()
 
 
 Join = Callable[[Any, Link], Seat]
@@ -83,48 +81,62 @@ class Participation:
         self._linger = linger
         self._link = Link(duplex.send)
         self._callback: asyncio.Task[None] | None = None
-        self._joined: asyncio.Future[None] = asyncio.get_running_loop().create_future()
-        self._error: Exception | None = None
+        self._callback_was_cancelled = False
+        self._begun: asyncio.Future[None] = asyncio.get_running_loop().create_future()
+        self._fault: Exception | None = None
 
-    async def run(self) -> None:
-        """Take part until the user's function has returned and what it sent is out.
+    async def run(self) -> Exception | None:
+        """Take part until the user's function is done, and what it sent is out.
+
+        Returns:
+            Why the two sides could not work together, usually a `CogmentError`: the Orchestrator broke the protocol,
+            asked for what is not here, or was lost before the initial data. None if they could.
 
         Raises:
-            CogmentError: The Orchestrator broke the protocol, or the call broke before the initial data.
             Exception: Whatever the user's function raises.
         """
         receiving = asyncio.get_running_loop().create_task(self._receive())
         try:
-            if await self._wait_for_initial_data(receiving):
+            if await self._is_joined(receiving):
                 await self._wait_for_callback(receiving)
-                await self._duplex.close()
-                if self._linger and not receiving.done():
-                    await asyncio.wait({receiving}, timeout=self._linger)
+            await self._duplex.close()
+            if self._linger and not receiving.done():
+                await asyncio.wait({receiving}, timeout=self._linger)
         except asyncio.CancelledError:
             await self._cancel_callback()
+            self._log_failure()
             raise
         finally:
             self._duplex.abandon()
             receiving.cancel()
             await asyncio.wait({receiving})
-        if self._error is not None:
-            raise self._error
+        self._pass_on_failure()
+        return self._fault
 
     def connection_lost(self, reason: str) -> None:
         """The call is gone, in a way that it does not show itself."""
-        self._link.lose(reason)
+        self._lose(reason)
         self._duplex.abandon()
+
+    # --- messages -----------------------------------------------------------------------------------------------
 
     async def _receive(self) -> None:
         """Receive until the Orchestrator has nothing more to say; a break of the call is the session's news."""
         try:
             await self._duplex.receive(self._on_message)
-        except CogmentError as error:
-            if self._callback is None and not self._link.is_over:
-                self._error = self._error or error
-            self._link.lose(f"the connection to the Orchestrator broke ({error})")
+        except Exception as error:
+            self._lose(f"the connection to the Orchestrator broke ({error})", error)
         else:
-            self._link.lose("the Orchestrator stopped sending without ending the trial")
+            reason = "the Orchestrator stopped sending without ending the trial"
+            self._lose(reason, ProtocolError(f"{self._what}: {reason}"))
+
+    def _lose(self, reason: str, fault: Exception | None = None) -> None:
+        """Nothing more will come. Without a session, ``fault`` is all there is to tell."""
+        if self._callback is None:
+            if not self._link.is_over:
+                self._fault = self._fault or fault
+        elif not self._callback.done():
+            self._link.lose(reason)
 
     def _on_message(self, message: Any) -> None:
         try:
@@ -134,7 +146,7 @@ class Participation:
                 self._on_first_message(message)
         except Exception as error:
             # Nonsense from the peer ends this session, and must not reach whoever delivers the messages.
-            self._error = error
+            self._fault = error
             self.connection_lost(str(error))
 
     def _on_first_message(self, message: Any) -> None:
@@ -142,35 +154,39 @@ class Participation:
         if receipt is Receipt.INIT:
             seat = self._join(message.init_input, self._link)
             self._callback = asyncio.get_running_loop().create_task(seat.run())
-            self._joined.set_result(None)
+            self._callback.add_done_callback(lambda _: seat.leave())
+            self._begun.set_result(None)
         elif receipt is Receipt.ECHO:
             self._duplex.send(self._reply(state=common_pb2.HEARTBEAT))
         elif receipt is Receipt.ACKNOWLEDGE:
             self._duplex.send(self._reply(state=common_pb2.LAST_ACK))
         elif receipt is Receipt.ENDED:
             logger.info("%s: the trial ended before it started: %s", self._what, message.details or "no reason given")
+            self._begun.set_result(None)
 
-    async def _wait_for_initial_data(self, receiving: asyncio.Task[None]) -> bool:
-        """Returns whether the user's function runs."""
-        await asyncio.wait({receiving, self._joined}, timeout=INIT_TIMEOUT, return_when=asyncio.FIRST_COMPLETED)
-        if self._callback is None and not receiving.done():
-            self._error = ProtocolError(f"{self._what}: no initial data within {INIT_TIMEOUT:g} s")
+    # --- the user's function ------------------------------------------------------------------------------------
+
+    async def _is_joined(self, receiving: asyncio.Task[None]) -> bool:
+        """Wait for the initial data. Returns whether the user's function runs."""
+        waiting: set[asyncio.Future[None]] = {receiving, self._begun}
+        done, _ = await asyncio.wait(waiting, timeout=INIT_TIMEOUT, return_when=asyncio.FIRST_COMPLETED)
+        if not done:
+            self._fault = ProtocolError(f"{self._what}: no initial data within {INIT_TIMEOUT:g} s")
         return self._callback is not None
 
     async def _wait_for_callback(self, receiving: asyncio.Task[None]) -> None:
-        """Wait for the user's function, and pass on what it raises."""
+        """Wait for the user's function, for as long as it knows how the trial is."""
         callback = self._callback
         assert callback is not None
         await asyncio.wait({receiving, callback}, return_when=asyncio.FIRST_COMPLETED)
-        if not callback.done() and not self._link.is_over and not await self._comes_back(callback):
+        if callback.done():
+            if self._link.stream.can_send:
+                logger.warning("%s: the implementation returned before the end of the trial", self._what)
+        elif self._link.is_over or await self._comes_back(callback):
+            await asyncio.wait({callback})
+        else:
+            logger.warning("%s: the implementation waits for something else: it is cancelled", self._what)
             await self._cancel_callback()
-            return
-        await asyncio.wait({callback})
-        if callback.cancelled():
-            raise CogmentError(f"{self._what}: the implementation was cancelled from within")
-        callback.result()
-        if self._link.stream.can_send:
-            logger.warning("%s: the implementation returned before the end of the trial", self._what)
 
     async def _comes_back(self, callback: asyncio.Task[None]) -> bool:
         """Whether the user's function takes note of the lost connection in time."""
@@ -185,7 +201,25 @@ class Participation:
         callback = self._callback
         if callback is None or callback.done():
             return
+        self._callback_was_cancelled = True
         callback.cancel()
         await asyncio.wait({callback}, timeout=CANCEL_GRACE)
         if not callback.done():
             logger.error("%s: the implementation goes on after it was cancelled", self._what)
+
+    def _pass_on_failure(self) -> None:
+        """Raise what the user's function raised."""
+        callback = self._callback
+        if callback is None or not callback.done():
+            return
+        if not callback.cancelled():
+            callback.result()
+        elif not self._callback_was_cancelled:
+            raise CogmentError(f"{self._what}: the implementation was cancelled from within")
+
+    def _log_failure(self) -> None:
+        """Tell what the user's function raised when there is nobody to pass it on to."""
+        try:
+            self._pass_on_failure()
+        except Exception:
+            logger.exception("%s: the implementation failed", self._what)

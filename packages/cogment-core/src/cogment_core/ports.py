@@ -19,9 +19,14 @@ def check_port(host: str | None, port: int) -> None:
     Raises:
         EndpointError: It is not, or ``host`` is not an address of this machine.
     """
-    name = host.strip("[]") if host else None
+    # gRPC takes "localhost" for both, whatever the machine's own list of hosts says.
+    names = ("127.0.0.1", "::1") if host == "localhost" else (host.strip("[]") if host else None,)
     try:
-        addresses = socket.getaddrinfo(name, port, type=socket.SOCK_STREAM, flags=socket.AI_PASSIVE)
+        addresses = [
+            address
+            for name in names
+            for address in socket.getaddrinfo(name, port, type=socket.SOCK_STREAM, flags=socket.AI_PASSIVE)
+        ]
     except OSError as error:
         raise EndpointError(f"cannot listen at {host!r}: this host is not known ({error})") from error
     failures = [failure for address in addresses if (failure := _bind_failure(*address)) is not None]

@@ -10,7 +10,7 @@ import grpc
 from cogment_core.api import datalog_pb2, datalog_pb2_grpc
 from cogment_core.implementations import Implementation
 from cogment_core.parameters import TrialParameters
-from cogment_core.services.base import ComponentService, required_metadata
+from cogment_core.services.base import ComponentService, required_metadata, trial_id_of
 from cogment_core.sessions.datalog import DatalogSession
 from cogment_core.specs import CogSettings
 
@@ -36,7 +36,7 @@ class DatalogService(ComponentService, datalog_pb2_grpc.DatalogSPServicer):
         self, request_iterator: AsyncIterator[datalog_pb2.RunTrialDatalogInput], context: Any
     ) -> None:
         """Hand the samples of a trial to the user's function."""
-        trial_id = await required_metadata(context, "trial-id")
+        trial_id = await trial_id_of(context)
         user_id = await required_metadata(context, "user-id")
         requests = aiter(request_iterator)
         first = await anext(requests, None)
@@ -46,7 +46,7 @@ class DatalogService(ComponentService, datalog_pb2_grpc.DatalogSPServicer):
             await context.abort(grpc.StatusCode.INVALID_ARGUMENT, "the first message has to be the trial parameters")
         parameters = TrialParameters.from_proto(self._settings, first.trial_params)
         session = DatalogSession(trial_id, user_id, parameters, requests)
-        await self._run(self._call(session), f"the datalog of trial {trial_id!r}")
+        await self._run(self._call(session), f"the datalog of trial {trial_id!r}", context)
 
     async def _call(self, session: DatalogSession) -> None:
         await self._datalog.impl(session)

@@ -7,7 +7,7 @@ from typing import Any
 from cogment_core.api import hooks_pb2, hooks_pb2_grpc
 from cogment_core.implementations import Implementation
 from cogment_core.parameters import TrialParameters
-from cogment_core.services.base import ComponentService, required_metadata
+from cogment_core.services.base import ComponentService, required_metadata, trial_id_of
 from cogment_core.sessions.prehook import PrehookSession
 from cogment_core.specs import CogSettings
 
@@ -31,7 +31,7 @@ class PrehookService(ComponentService, hooks_pb2_grpc.TrialHooksSPServicer):
 
     async def OnPreTrial(self, request: hooks_pb2.PreTrialParams, context: Any) -> hooks_pb2.PreTrialParams:  # noqa: N802
         """Let the user's function change the parameters."""
-        trial_id = await required_metadata(context, "trial-id")
+        trial_id = await trial_id_of(context)
         user_id = await required_metadata(context, "user-id")
         parameters = TrialParameters.from_proto(self._settings, request.params)
         session = PrehookSession(parameters, trial_id, user_id)

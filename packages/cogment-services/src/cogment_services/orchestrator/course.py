@@ -87,7 +87,7 @@ class Course:
         self._enter(Phase.ACTORS)
         self._deadlines.touch()
         self._deadlines.start(TimerKind.INACTIVITY, self._params.max_inactivity)
-        for actor, params in zip(self._cast.actors, self._params.actors):
+        for actor, params in zip(self._cast.actors, self._params.actors, strict=True):
             self._deadlines.start(TimerKind.ACTOR_CONNECTION, params.initial_connection_timeout, actor.index)
             if not actor.client:
                 self._cast.place(actor, Standing.JOINING)
@@ -208,9 +208,9 @@ class Course:
             standing: DISENGAGED if it can be told the end still, else GONE.
             causes: Special events that say why.
         """
-        before = actor.standing
-        if before is Standing.GONE or before is standing or self.phase is Phase.CREATED:
+        if self.phase is Phase.CREATED:
             return
+        before = actor.standing
         self._cast.place(actor, standing)
         if before is Standing.DISENGAGED:
             return
@@ -331,7 +331,8 @@ class Course:
         for actor in self._cast.actors:
             actor.forget()
         self._complaints.summarize()
-        logger.info("trial [%s] ended at tick %d: %s", self._trial_id, self.step.tick, details or "regularly")
+        reason = details or "as it should"
+        logger.info("trial [%s] ended at tick %d: %s", self._trial_id, max(self.step.tick, 0), reason)
 
     def _dismiss(self, actor: Participant) -> None:
         self._cast.place(actor, Standing.GONE)

@@ -11,11 +11,12 @@ from collections import deque
 from collections.abc import Callable, Iterable
 from typing import Any
 
+import grpc.aio
+
 from cogment_core.api.common_pb2 import TrialParams
 from cogment_core.api.datalog_pb2 import DatalogSample, RunTrialDatalogInput
 from cogment_core.api.datalog_pb2_grpc import DatalogSPStub
-from cogment_core.duplex import Duplex, of_call
-from cogment_core.errors import CogmentError
+from cogment_core.errors import CogmentError, from_grpc
 from cogment_core.logs import logger
 from cogment_core.tasks import TaskOwner
 from cogment_services.orchestrator.channels import Route
@@ -28,14 +29,8 @@ BUFFER_SAMPLES = 10_000
 BUFFER_BYTES = 64 * 1024 * 1024
 """How many bytes of samples of a trial may wait for its datalog."""
 
-BATCH = 100
-"""How many samples are handed to the transport at a time."""
-
-CLOSE_TIMEOUT = 10.0
-"""Seconds that the datalog has to take the last samples."""
-
 LINGER = 3600.0
-"""Seconds that a datalog has to complete its call after that: it may still work on what it got."""
+"""Seconds that a datalog has to take the last samples and to complete its call: it may work on what it got."""
 
 
 def excluded_fields(names: Iterable[str], trial_id: str) -> tuple[str, ...]:
@@ -77,6 +72,7 @@ class DatalogStream:
         self._excluded = excluded_fields(params.datalog.exclude_fields, trial_id)
         self._metadata = (("trial-id", trial_id), ("user-id", user_id))
         self._pumps = pumps
+        self._call: Any = None
         self._limit: asyncio.TimerHandle | None = None
         self._on_drop = on_drop
         self._samples: deque[tuple[DatalogSample, int]] = deque()
@@ -107,8 +103,13 @@ class DatalogStream:
         """There are no more samples: complete the stream once all are sent."""
         self._finishing = True
         self._news.set()
+        self._limit = asyncio.get_running_loop().call_later(LINGER, self._give_up)
         if self.dropped:
             logger.error("trial [%s]: %d samples were not sent to the datalog", self._trial_id, self.dropped)
+
+    def _give_up(self) -> None:
+        if self._call is not None:
+            self._call.cancel()
 
     def _drop(self) -> None:
         self.dropped += 1
@@ -119,47 +120,45 @@ class DatalogStream:
 
     async def _run(self, params: TrialParams, route: Route) -> None:
         """Hold the stream open, and count the replies on it."""
-        duplex: Duplex[Any, Any] | None = None
         try:
             async with route.channel("cogmentAPI.DatalogSP") as channel:
                 stub: Any = DatalogSPStub(channel)
-                duplex = of_call(stub.RunTrialDatalog(metadata=self._metadata))
-                self._pumps.spawn(self._pump(params, duplex), what=self._what)
-                await duplex.receive(self._on_reply)
+                await self._converse(stub.RunTrialDatalog(metadata=self._metadata), params)
             self._lose("it has ended the stream")
+        except grpc.aio.AioRpcError as error:
+            self._lose(str(from_grpc(error)))
         except CogmentError as error:
             self._lose(str(error))
         finally:
-            if duplex is not None:
-                duplex.abandon()
             if self._limit is not None:
                 self._limit.cancel()
 
-    async def _pump(self, params: TrialParams, duplex: Duplex[Any, Any]) -> None:
-        duplex.send(RunTrialDatalogInput(trial_params=params))
-        await self._send_all(duplex)
+    async def _converse(self, call: Any, params: TrialParams) -> None:
+        self._call = call
+        pump = self._pumps.spawn(self._pump(call, params), what=self._what)
         try:
-            await asyncio.wait_for(duplex.close(), CLOSE_TIMEOUT)
-        except asyncio.TimeoutError:
-            self._lose("it does not take the last samples")
-            duplex.abandon()
-        self._limit = asyncio.get_running_loop().call_later(LINGER, duplex.abandon)
+            while await call.read() is not grpc.aio.EOF:
+                self.acknowledged += 1
+        finally:
+            call.cancel()
+            pump.cancel()
 
-    async def _send_all(self, duplex: Duplex[Any, Any]) -> None:
-        while not self._lost:
-            for _ in range(min(BATCH, len(self._samples))):
-                sample, size = self._samples.popleft()
-                duplex.send(RunTrialDatalogInput(sample=sample))
-                self._bytes -= size
-            await duplex.drain()
-            if not self._samples:
+    async def _pump(self, call: Any, params: TrialParams) -> None:
+        """Send everything, at the pace of the datalog: it may take its time, the trial does not wait for it."""
+        try:
+            await call.write(RunTrialDatalogInput(trial_params=params))
+            while not self._lost:
+                while self._samples:
+                    sample, size = self._samples.popleft()
+                    await call.write(RunTrialDatalogInput(sample=sample))
+                    self._bytes -= size
                 if self._finishing:
+                    await call.done_writing()
                     return
                 self._news.clear()
                 await self._news.wait()
-
-    def _on_reply(self, _: object) -> None:
-        self.acknowledged += 1
+        except (grpc.aio.AioRpcError, asyncio.InvalidStateError) as error:
+            logger.debug("%s: the stream is over: %s", self._what, error)  # the reader says why
 
     def _lose(self, reason: str) -> None:
         if self._lost or (self._finishing and not self._samples):

@@ -16,8 +16,8 @@ TOLERANCE = 0.001
 class Deadlines:
     """Starts and stops the timers of a trial.
 
-    It keeps track of what runs, so that a timer that fires although it was stopped is known as such, and that all can be
-    stopped. Waits that begin anew with each step, for an action or for anything to happen, have a timer that is not
+    It keeps track of what runs, so that a timer that fires although it was stopped is known as such, and that all can
+    be stopped. Waits that begin anew with each step, for an action or for anything to happen, have a timer that is not
     touched in the step: when it fires, it is started again for what is left of the wait by then.
 
     Args:

@@ -5,7 +5,7 @@ from __future__ import annotations
 import enum
 from typing import NamedTuple, Protocol
 
-from cogment_core.api.common_pb2 import ActorRunTrialInput
+from cogment_core.api.common_pb2 import ActorRunTrialInput, TrialState
 from cogment_core.api.datalog_pb2 import DatalogSample
 from cogment_core.api.environment_pb2 import EnvRunTrialInput
 
@@ -41,7 +41,11 @@ class Effects(Protocol):
     """The outside of a trial, as its engine uses it.
 
     No method waits or raises. A method may call back into the engine before it returns: the engine queues such an input
-    until it has handled the current one.
+    until it has handled the current one. A participant that the engine was told is gone is not mentioned any more: it
+    is neither sent to nor released.
+
+    The engine answers every heartbeat of a participant. Whoever sends heartbeats of its own to participants keeps their
+    answers from the engine, or the two echo each other for ever.
     """
 
     def now(self) -> float:
@@ -69,11 +73,14 @@ class Effects(Protocol):
         ...
 
     def release_actor(self, index: int) -> None:
-        """Nothing more will be sent to this actor: complete its call once all is sent."""
+        """Nothing more will be sent to this actor: complete its call once all is sent.
+
+        That may be before its stream was opened.
+        """
         ...
 
     def release_environment(self) -> None:
-        """Nothing more will be sent to the environment: complete its call once all is sent."""
+        """Nothing more will be sent to the environment, see `release_actor`."""
         ...
 
     def start_timer(self, timer: Timer, seconds: float) -> None:
@@ -84,8 +91,8 @@ class Effects(Protocol):
         """Forget a timer; does nothing if it does not run."""
         ...
 
-    def state_changed(self, state: int) -> None:
-        """The trial entered ``state`` (a ``cogmentAPI.TrialState`` number). Called once for each state."""
+    def state_changed(self, state: TrialState.ValueType) -> None:
+        """The trial entered ``state``. Called once for each state from PENDING on."""
         ...
 
     def log_sample(self, sample: DatalogSample) -> None:

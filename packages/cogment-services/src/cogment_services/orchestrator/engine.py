@@ -252,7 +252,7 @@ class Trial:
         elif receipt is Receipt.VIOLATION:
             self._on_violation(actor, f"sent data in communication state {message.state}, or the state is unknown")
         elif receipt is Receipt.DETAILS:
-            logger.info("trial [%s]: [%s] says: %s", self.trial_id, actor.name, message.details)
+            logger.debug("trial [%s]: [%s] says: %.500r", self.trial_id, actor.name, message.details)
         else:
             self.complaints.note(actor.name, f"sent {receipt.name}, which means nothing here: ignored")
 
@@ -312,7 +312,7 @@ class Trial:
                 self.complaints.note(self._environment, "acknowledged the end before it came")
             course.acknowledge_environment()
         elif receipt is Receipt.DETAILS:
-            logger.info("trial [%s]: [%s] says: %s", self.trial_id, self._environment, message.details)
+            logger.debug("trial [%s]: [%s] says: %.500r", self.trial_id, self._environment, message.details)
         else:
             self.complaints.note(self._environment, f"sent {receipt.name}, which means nothing here: ignored")
 

@@ -19,13 +19,13 @@ class Limits:
     buffered_ticks: int = 1_000
     """Samples that are kept for late rewards (``nb_buffered_ticks``)."""
     deliveries: int = 20_000
-    """What one actor may cause to be delivered (sources or messages, times receivers) in a tick, and per second of it."""
+    """What one actor may have delivered (sources or messages, times receivers) in a tick, and per second of it."""
     pending_rewards: int = 10_000
     """Reward sources that may wait for one receiver's next observation."""
     sample_records: int = 100_000
     """Rewards and messages that are logged in one sample."""
     environment_connection: float = 0.0
-    """Seconds that the environment has to be ready; 0 leaves it to ``max_inactivity``: environments may load for long."""
+    """Seconds that the environment has to be ready. 0: whatever ``max_inactivity`` allows; some load for minutes."""
     environment_ack: float = 60.0
     """Seconds that the environment has to acknowledge the end."""
     actor_ack: float = 30.0
@@ -50,7 +50,7 @@ class Allowance:
         self._time = 0.0
 
     def take(self, cost: int, tick: int, now: float) -> bool:
-        """Use up ``cost`` deliveries at time ``now`` (seconds) in ``tick``; False if the sender has used up all it had."""
+        """Use up ``cost`` deliveries in ``tick`` at time ``now`` (seconds). Returns False if nothing is left."""
         if tick != self._tick:
             self._tick = tick
             self._left = self._rate

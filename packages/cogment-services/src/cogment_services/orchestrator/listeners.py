@@ -56,8 +56,6 @@ class Listeners:
         port, actor_port = self._wanted
         if port is None or actor_port is None:
             return
-        if self._tls is None and self._host not in LOOPBACK:
-            logger.warning("listening on %s without TLS: whoever reaches this address can run trials", self._host)
         if port == actor_port:
             server = self._server(LIFECYCLE, CLIENT_ACTOR)
             add_TrialLifecycleSPServicer_to_server(lifecycle, guarded(server))
@@ -73,6 +71,8 @@ class Listeners:
         for server in self._servers:
             await server.start()
         await self._set_health(True)
+        if self._tls is None and self._host not in LOOPBACK:
+            logger.warning("listening on %s without TLS: whoever reaches this address can run trials", self._host)
 
     async def announce_end(self) -> None:
         """Tell those who ask for the health of the servers that they go."""

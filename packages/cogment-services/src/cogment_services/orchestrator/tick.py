@@ -73,13 +73,10 @@ class LockStep:
             return payloads  # one for each, the usual case
         if len(places) != len(self._actors):
             raise ProtocolError(f"actors_map has {len(places)} entries for {len(self._actors)} actors")
-        try:
-            contents = [payloads[place] for place in places]
-        except IndexError:
-            raise _wrong_place(max(places), len(payloads)) from None
-        if places and min(places) < 0:
-            raise _wrong_place(min(places), len(payloads))
-        return contents
+        for place in places:
+            if not 0 <= place < len(payloads):
+                raise ProtocolError(f"actors_map points to observation {place} of {len(payloads)}")
+        return [payloads[place] for place in places]
 
     def observe(self, contents: list[bytes], timestamp: int, *, final: bool) -> None:
         """Begin the next tick: give each actor that takes part its rewards, then its observation.
@@ -90,14 +87,11 @@ class LockStep:
             final: Whether these are the last observations: they are announced by LAST and nobody has to act.
         """
         rewarded = max(self.tick, 0)
-        self.tick += 1
+        self._begin_tick()
         self.answered = final
-        self.defaulted = []
-        self.unavailable = []
-        self.waiting = 0
         tick = self.tick
         send = self._send
-        for actor, content in zip(self._actors, contents):
+        for actor, content in zip(self._actors, contents, strict=True):
             actor.action = None
             if actor.standing is not _ENGAGED:
                 continue
@@ -116,6 +110,12 @@ class LockStep:
             observation.timestamp = timestamp
             observation.content = content
             send(actor.index, message)
+
+    def _begin_tick(self) -> None:
+        self.tick += 1
+        self.waiting = 0
+        self.defaulted = []
+        self.unavailable = []
 
     def take(self, actor: Participant, action: Action) -> bool:
         """Take an action: the first of the actor in the current tick.
@@ -160,10 +160,9 @@ class LockStep:
         action_set = message.action_set
         action_set.tick_id = self.tick
         action_set.timestamp = timestamp
-        substitute = self._substitute
-        action_set.actions.extend(
-            [substitute(actor) if actor.action is None else actor.action.content for actor in self._actors]
-        )
+        append = action_set.actions.append
+        for actor in self._actors:
+            append(self._substitute(actor) if actor.action is None else actor.action.content)
         if self.unavailable:
             action_set.unavailable_actors.extend(self.unavailable)
         return message
@@ -174,7 +173,3 @@ class LockStep:
             return actor.default_action
         self.unavailable.append(actor.index)
         return b""
-
-
-def _wrong_place(place: int, payloads: int) -> ProtocolError:
-    return ProtocolError(f"actors_map points to observation {place} of {payloads}")

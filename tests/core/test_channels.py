@@ -1,0 +1,408 @@
+"""Channels and servers from endpoints: what they connect to, how securely, and what they say when they cannot."""
+
+from __future__ import annotations
+
+import asyncio
+import json
+import multiprocessing
+import os
+import socket
+import sys
+from collections.abc import AsyncIterator
+from pathlib import Path
+from typing import Any
+
+import grpc
+import grpc.aio
+import pytest
+from cogment_core import channels
+from cogment_core.api import agent_pb2_grpc, common_pb2
+from cogment_core.channels import (
+    CLIENT_OPTIONS,
+    IDEMPOTENT,
+    MESSAGE_LIMIT,
+    SERVER_OPTIONS,
+    WATCHFUL_CLIENT_OPTIONS,
+    ChannelPool,
+    bind,
+    create_server,
+    open_channel,
+)
+from cogment_core.endpoints import Endpoint, ServedEndpoint
+from cogment_core.errors import EndpointError, UsageError
+from cogment_core.inprocess import InProcessEndpoint, InProcessServer
+
+TLS = Path(__file__).parents[1] / "data" / "tls"
+CA, SERVER_KEY, SERVER_CERT, CLIENT_KEY, CLIENT_CERT = (
+    (TLS / name).read_text() for name in ("ca.pem", "server.key", "server.pem", "client.key", "client.pem")
+)
+
+
+class Servicer(agent_pb2_grpc.ServiceActorSPServicer):
+    async def Version(self, request: Any, context: Any) -> common_pb2.VersionInfo:  # type: ignore[override]
+        peer = ",".join(identity.decode() for identity in context.peer_identities() or ())
+        return common_pb2.VersionInfo(versions=[common_pb2.VersionInfo.Version(name="peer", version=peer)])
+
+    async def Status(self, request: Any, context: Any) -> common_pb2.StatusReply:  # type: ignore[override]
+        size = int(request.names[0])
+        return common_pb2.StatusReply(statuses={"data": "x" * size})
+
+
+async def version(channel: grpc.aio.Channel) -> Any:
+    stub: Any = agent_pb2_grpc.ServiceActorSPStub(channel)
+    return await stub.Version(common_pb2.VersionRequest(), timeout=10)
+
+
+class Serving:
+    """Starts servers, and stops them."""
+
+    def __init__(self) -> None:
+        self._servers: list[grpc.aio.Server] = []
+
+    async def __call__(self, served_endpoint: ServedEndpoint, **options: Any) -> int:
+        server = create_server(**options)
+        agent_pb2_grpc.add_ServiceActorSPServicer_to_server(Servicer(), server)
+        port = bind(server, served_endpoint)
+        await server.start()
+        self._servers.append(server)
+        return port
+
+    async def stop(self) -> None:
+        for server in self._servers:
+            await server.stop(None)
+
+
+@pytest.fixture
+async def serve() -> AsyncIterator[Serving]:
+    serving = Serving()
+    yield serving
+    await serving.stop()
+
+
+def secure_endpoint(port: int, *, with_certificate: bool = False) -> Endpoint:
+    endpoint = Endpoint(f"grpc://localhost:{port}", use_ssl=True)
+    endpoint.root_certificates = CA
+    if with_certificate:
+        endpoint.private_key = CLIENT_KEY
+        endpoint.certificate_chain = CLIENT_CERT
+    return endpoint
+
+
+def secure_served_endpoint(*, client_certificates: bool = False) -> ServedEndpoint:
+    served = ServedEndpoint(host="127.0.0.1")
+    served.private_key_certificate_chain_pairs = [(SERVER_KEY, SERVER_CERT)]
+    served.root_certificates = CA if client_certificates else None
+    return served
+
+
+# --- connecting -------------------------------------------------------------------------------------------------------
+
+
+async def test_an_address_is_connected_to(serve: Serving):
+    """A ``grpc://`` endpoint leads to the server at that address."""
+    port = await serve(ServedEndpoint(host="127.0.0.1"))
+    async with open_channel(Endpoint(f"grpc://127.0.0.1:{port}")) as channel:
+        assert (await version(channel)).versions[0].name == "peer"
+
+
+async def test_all_interfaces_are_served_by_default(serve: Serving):
+    """Without a host, a server listens on all interfaces."""
+    port = await serve(ServedEndpoint())
+    for host in ("127.0.0.1", "localhost"):
+        async with open_channel(Endpoint(f"grpc://{host}:{port}")) as channel:
+            await version(channel)
+
+
+async def test_an_in_process_endpoint_is_connected_to():
+    """The endpoint of an in-process server leads to it without a port."""
+    async with InProcessServer("here") as server:
+        agent_pb2_grpc.add_ServiceActorSPServicer_to_server(Servicer(), server)
+        async with open_channel(InProcessEndpoint(server)) as channel:
+            assert (await version(channel)).versions[0].name == "peer"
+
+
+@pytest.mark.parametrize("url", ["cogment://discover", "cogment://client", "http://localhost:80", "grpc://", ""])
+async def test_other_urls_are_refused(url: str):
+    """Only an address can be connected to; the error names what was given."""
+    with pytest.raises(EndpointError) as caught:
+        open_channel(Endpoint(url))
+    assert not url or url in str(caught.value)
+
+
+async def test_secrets_in_urls_are_not_shown():
+    """A token in a discovery URL does not get into the error."""
+    with pytest.raises(EndpointError) as caught:
+        open_channel(Endpoint("cogment://discover?__authentication-token=hush"))
+    assert "hush" not in str(caught.value)
+
+
+async def test_long_messages_pass_up_to_the_limit(serve: Serving):
+    """Messages of more than gRPC's 4 MiB pass, and those over the limit are an error of that call only."""
+    limit = ("grpc.max_receive_message_length", 6 * 1024 * 1024)
+    port = await serve(ServedEndpoint(host="127.0.0.1"), options=[limit])
+    async with open_channel(Endpoint(f"grpc://127.0.0.1:{port}"), options=[limit]) as channel:
+        stub: Any = agent_pb2_grpc.ServiceActorSPStub(channel)
+        reply = await stub.Status(common_pb2.StatusRequest(names=[str(5 * 1024 * 1024)]))
+        assert len(reply.statuses["data"]) == 5 * 1024 * 1024
+        for names in ([str(7 * 1024 * 1024)], ["1", "x" * 7 * 1024 * 1024]):
+            with pytest.raises(grpc.aio.AioRpcError) as caught:
+                await stub.Status(common_pb2.StatusRequest(names=names))
+            assert caught.value.code() is grpc.StatusCode.RESOURCE_EXHAUSTED
+        await version(channel)
+    assert MESSAGE_LIMIT > 4 * 1024 * 1024
+
+
+# --- TLS --------------------------------------------------------------------------------------------------------------
+
+
+async def test_tls_connects(serve: Serving):
+    """A client that trusts the server's authority connects securely."""
+    port = await serve(secure_served_endpoint())
+    async with open_channel(secure_endpoint(port)) as channel:
+        await version(channel)
+
+
+async def test_client_certificates_are_required(serve: Serving):
+    """A server with root certificates takes only clients that they certify, and knows them by their certificate."""
+    port = await serve(secure_served_endpoint(client_certificates=True))
+    async with open_channel(secure_endpoint(port, with_certificate=True)) as channel:
+        assert "localhost" in (await version(channel)).versions[0].version
+    async with open_channel(secure_endpoint(port)) as channel:
+        with pytest.raises(grpc.aio.AioRpcError) as caught:
+            await version(channel)
+        assert caught.value.code() is grpc.StatusCode.UNAVAILABLE
+
+
+async def test_plain_text_and_tls_do_not_meet(serve: Serving):
+    """A client without TLS cannot call a server with it."""
+    port = await serve(secure_served_endpoint())
+    async with open_channel(Endpoint(f"grpc://127.0.0.1:{port}")) as channel:
+        with pytest.raises(grpc.aio.AioRpcError) as caught:
+            await version(channel)
+        assert caught.value.code() is grpc.StatusCode.UNAVAILABLE
+
+
+async def test_what_is_no_pem_is_refused():
+    """Key material that cannot be PEM is named in the error, and not shown."""
+    endpoint = Endpoint("grpc://localhost:1", use_ssl=True)
+    endpoint.root_certificates = "hush.pem"
+    with pytest.raises(EndpointError, match="root_certificates is not PEM") as caught:
+        open_channel(endpoint)
+    assert "hush" not in str(caught.value)
+    served = ServedEndpoint()
+    served.private_key_certificate_chain_pairs = [("hush", SERVER_CERT)]
+    with pytest.raises(EndpointError, match="private_key_certificate_chain_pairs is not PEM") as caught:
+        bind(create_server(), served)
+    assert "hush" not in str(caught.value)
+
+
+async def test_an_empty_list_of_keys_is_refused():
+    """An empty list of keys does not mean plain text."""
+    served = ServedEndpoint()
+    served.private_key_certificate_chain_pairs = []
+    with pytest.raises(EndpointError, match="empty"):
+        bind(create_server(), served)
+
+
+async def test_keys_that_cannot_be_used_are_refused():
+    """A key and a certificate that do not belong together are an error that says so."""
+    served = ServedEndpoint(host="127.0.0.1")
+    served.private_key_certificate_chain_pairs = [(CLIENT_KEY, SERVER_CERT)]
+    with pytest.raises(EndpointError, match="belong together"):
+        bind(create_server(), served)
+
+
+# --- ports ------------------------------------------------------------------------------------------------------------
+
+
+@pytest.mark.parametrize("held", ["127.0.0.1", "0.0.0.0", "::"])  # noqa: S104
+@pytest.mark.parametrize("wanted", [None, "127.0.0.1", "localhost"])
+async def test_a_port_in_use_is_refused(held: str, wanted: str | None):
+    """A port that somebody listens on cannot be shared, by whatever name; the error names it and the way out."""
+    wide = ":" in held
+    family = socket.AF_INET6 if wide else socket.AF_INET
+    with socket.create_server((held, 0), family=family, dualstack_ipv6=wide) as holder:
+        port = holder.getsockname()[1]
+        with pytest.raises(EndpointError, match=f"port {port} is in use by another server.*0 lets the system"):
+            bind(create_server(), ServedEndpoint(port, host=wanted))
+
+
+async def test_two_of_our_servers_do_not_share_a_port(serve: Serving):
+    """A second server on the port of the first one is refused, rather than given half of the calls."""
+    port = await serve(ServedEndpoint(host="127.0.0.1"))
+    with pytest.raises(EndpointError, match=str(port)):
+        await serve(ServedEndpoint(port, host="127.0.0.1"))
+
+
+async def test_a_port_is_free_again_after_a_server(serve: Serving):
+    """A port can be served again at once, though connections of the earlier server are still closing."""
+    port = await serve(ServedEndpoint(host="127.0.0.1"))
+    async with open_channel(Endpoint(f"grpc://127.0.0.1:{port}")) as channel:
+        await version(channel)
+        await serve.stop()
+        assert await serve(ServedEndpoint(port, host="127.0.0.1")) == port
+        await version(channel)  # the client finds the new one by itself
+
+
+@pytest.mark.parametrize(("host", "text"), [("no-such-host.invalid", "not known"), ("192.0.2.1", "not an address of")])
+async def test_a_host_that_is_not_here_is_refused(host: str, text: str):
+    """A host that is unknown, or another machine, is named in the error."""
+    with pytest.raises(EndpointError, match=f"{host}.*{text}"):
+        bind(create_server(), ServedEndpoint(host=host))
+
+
+@pytest.mark.skipif(os.geteuid() == 0 or sys.platform != "linux", reason="needs a user without privileges")
+async def test_a_privileged_port_is_refused():
+    """A port that needs privileges is named in the error."""
+    with pytest.raises(EndpointError, match="port 1 needs privileges"):
+        bind(create_server(), ServedEndpoint(1, host="127.0.0.1"))
+
+
+# --- the pool ---------------------------------------------------------------------------------------------------------
+
+
+async def test_a_pool_shares_channels():
+    """The same endpoint gives the same channel; another address, other TLS material or another server do not."""
+    async with InProcessServer("one") as one, InProcessServer("two") as two:
+        pool = ChannelPool()
+        same = [pool.get(Endpoint("grpc://localhost:1")), pool.get(Endpoint(" grpc://localhost:1 "))]
+        with_client_key = secure_endpoint(1, with_certificate=True)
+        endpoints = [secure_endpoint(1), with_client_key, Endpoint("grpc://localhost:2")]
+        others = [pool.get(endpoint) for endpoint in endpoints]
+        in_process = [pool.get(InProcessEndpoint(server)) for server in (one, two, one)]
+        assert same[0] is same[1]
+        assert in_process[0] is in_process[2]
+        assert len({id(channel) for channel in (*same, *others, *in_process)}) == 1 + 3 + 2
+        await pool.close()
+
+
+async def test_a_closed_pool_closes_its_channels(serve: Serving):
+    """Closing a pool closes its channels, once; it gives no others then."""
+    port = await serve(ServedEndpoint(host="127.0.0.1"))
+    pool = ChannelPool()
+    channel = pool.get(Endpoint(f"grpc://127.0.0.1:{port}"))
+    await version(channel)
+    await pool.close()
+    await pool.close()
+    assert channel.get_state() is grpc.ChannelConnectivity.SHUTDOWN
+    with pytest.raises(UsageError, match="closed"):
+        pool.get(Endpoint(f"grpc://127.0.0.1:{port}"))
+
+
+def test_a_pool_belongs_to_one_event_loop():
+    """Using a pool in a second event loop, or in none, is an error that says so, not a call that hangs."""
+    pool = ChannelPool()
+
+    async def connect() -> None:
+        pool.get(Endpoint("grpc://localhost:1"))
+
+    with pytest.raises(UsageError, match="running event loop"):
+        pool.get(Endpoint("grpc://localhost:1"))
+    asyncio.run(connect())
+    with pytest.raises(UsageError, match="another event loop"):
+        asyncio.run(connect())
+
+
+def _use_in_child(pool: ChannelPool, answers: Any) -> None:
+    async def connect() -> None:
+        pool.get(Endpoint("grpc://localhost:2"))
+
+    try:
+        asyncio.run(connect())
+    except UsageError as error:
+        answers.put(str(error))
+    else:
+        answers.put("no error")
+
+
+@pytest.mark.skipif(not hasattr(os, "fork"), reason="needs fork")
+@pytest.mark.filterwarnings("ignore:.*multi-threaded.*fork:DeprecationWarning")
+def test_a_pool_does_not_survive_a_fork():
+    """A pool that is used in a forked child is an error that says what to do, not a deadlock."""
+    pool = ChannelPool()
+
+    async def connect() -> None:
+        pool.get(InProcessEndpoint(InProcessServer()))
+
+    asyncio.run(connect())
+    forking = multiprocessing.get_context("fork")
+    answers = forking.Queue()
+    child = forking.Process(target=_use_in_child, args=(pool, answers))
+    child.start()
+    try:
+        assert "spawn" in answers.get(timeout=20)
+    finally:
+        child.join(20)
+
+
+# --- options ----------------------------------------------------------------------------------------------------------
+
+
+@pytest.mark.parametrize("options", [CLIENT_OPTIONS, WATCHFUL_CLIENT_OPTIONS, SERVER_OPTIONS])
+def test_options_are_consistent(options: channels.Options):
+    """Each option stands once, the ping time-out that gRPC goes by is the one that is meant, metadata limits agree."""
+    values = dict(options)
+    assert len(values) == len(options)
+    assert values["grpc.http2.ping_timeout_ms"] == values["grpc.keepalive_timeout_ms"]
+    assert values["grpc.max_metadata_size"] == values["grpc.absolute_max_metadata_size"]
+    assert values["grpc.http2.max_pings_without_data"] == 0
+
+
+def test_our_servers_allow_the_pings_of_our_clients():
+    """A watchful client never pings a server of ours more often than it allows, with a margin."""
+    allowed = dict(SERVER_OPTIONS)["grpc.http2.min_ping_interval_without_data_ms"]
+    assert dict(WATCHFUL_CLIENT_OPTIONS)["grpc.keepalive_time_ms"] >= 2 * allowed
+
+
+def test_stock_servers_allow_the_pings_of_our_clients():
+    """Channels to any server ping less often than each five minutes, which is all that stock servers allow."""
+    assert dict(CLIENT_OPTIONS)["grpc.keepalive_time_ms"] > 5 * 60 * 1000
+    assert "grpc.keepalive_permit_without_calls" not in dict(CLIENT_OPTIONS)
+
+
+def test_retried_methods_exist_and_only_ask():
+    """The service config names methods of the protocol with one reply, and none that changes anything."""
+    from cogment_core.api import (
+        agent_pb2,
+        datalog_pb2,
+        directory_pb2,
+        environment_pb2,
+        hooks_pb2,
+        model_registry_pb2,
+        orchestrator_pb2,
+        trial_datastore_pb2,
+    )
+
+    modules = (
+        agent_pb2,
+        datalog_pb2,
+        directory_pb2,
+        environment_pb2,
+        hooks_pb2,
+        model_registry_pb2,
+        orchestrator_pb2,
+        trial_datastore_pb2,
+    )
+    services = {
+        service.full_name: service
+        for module in modules
+        for service in module.DESCRIPTOR.services_by_name.values()
+    }
+    (config,) = json.loads(IDEMPOTENT)["methodConfig"]
+    for name in config["name"]:
+        method = services[name["service"]].methods_by_name[name["method"]]
+        assert method.name in {"Version", "Status"} or method.name.startswith(("Get", "Retrieve"))
+    assert {name["service"] for name in config["name"]} == services.keys()
+
+
+async def test_asking_rides_over_a_restart(serve: Serving):
+    """A call that only asks is made again while its server restarts; gRPC refuses service configs that it cannot read."""
+    port = await serve(ServedEndpoint(host="127.0.0.1"))
+    async with open_channel(Endpoint(f"grpc://127.0.0.1:{port}")) as channel:
+        await version(channel)
+        await serve.stop()
+        asking = asyncio.create_task(version(channel))
+        await asyncio.sleep(0.05)
+        assert not asking.done()
+        await serve(ServedEndpoint(port, host="127.0.0.1"))
+        await asking

@@ -1,0 +1,175 @@
+"""What the others see when a process is frozen (SIGSTOP): its connections stay open, and nothing comes from it."""
+
+from __future__ import annotations
+
+import asyncio
+import time
+
+import pytest
+from cogment import TrialState
+from cogment.errors import CogmentError
+from harness.checks import BYSTANDER_GAP, Bystander, all_left, check_end, check_loss, state_of, wait_until_ended
+from harness.specs import CLIENT, ENVIRONMENT, EnvironmentPlan, Role, parameters
+
+BOUND = 8.5
+"""Seconds until a frozen peer is known to be lost: a ping each 5 s, which has to be answered within 3 s."""
+
+
+@pytest.mark.timeout(90)
+async def test_frozen_participants_are_lost_within_the_bound_and_busy_ones_are_not(stage) -> None:
+    """B1: whatever a frozen process is in a trial, the others know within 8.5 s; one that only blocks its event loop for
+    longer than that is waited for."""
+    orchestrator, victim, busy, others = await stage.cast(
+        victim=["environment", "actor", "datalog"],
+        busy=["environment", "actor"],
+        others=["environment", "actor", "datalog"],
+    )
+    controller = stage.controller(orchestrator)
+    bystander = await Bystander.start(stage, controller)
+    here, there = others.endpoint, victim.endpoint
+    slow = EnvironmentPlan(period=0.1)
+    other = Role("other", here)
+
+    async def start(trial: str, environment: str, *roles: Role, plan: EnvironmentPlan = slow, datalog: str = "") -> None:
+        params = parameters(environment, roles, plan, datalog=datalog)
+        assert await controller.start_trial(trial_params=params, trial_id_requested=trial) == trial
+
+    await start("environment", there, other, datalog=here)
+    await start("unready", there, other, plan=EnvironmentPlan(hold=True))
+    await start("service", here, Role("victim", there), other)
+    await start("client", here, Role("victim", CLIENT), other)
+    victim.send(trial="client", endpoint=orchestrator.endpoint, name="victim")
+    await start("optional", here, Role("victim", there, optional=True, default_action=True), other)
+    await start("datalog", here, other, datalog=there)
+    await start("busy", busy.endpoint, other, plan=EnvironmentPlan(period=0.1, block_at=10, block_for=BOUND + 2))
+    for trial in ("environment", "service", "client", "optional", "datalog"):
+        await others.expect("tick", trial=trial, who="other", tick=10)
+    await victim.expect("tick", trial="client", tick=10)
+    await victim.expect("started", trial="unready")
+    await busy.expect("tick", tick=10)
+
+    frozen = victim.freeze()
+    for trial, reason in [
+        ("environment", "Environment stream failure"),
+        ("unready", "Failed to initialize environment"),
+        ("service", "Required actors [victim] unavailable"),
+        ("client", "Required actors [victim] unavailable"),
+    ]:
+        left = await others.expect("left", trial=trial, who="other")
+        check_end(left, reason)
+        assert left.at - frozen <= BOUND, left
+        assert await state_of(controller, trial) is TrialState.ENDED
+    for trial in ("service", "client"):
+        left = await others.expect("left", trial=trial, who=ENVIRONMENT)
+        check_end(left)
+        assert left.at - frozen <= BOUND, left
+    logged = await others.expect("logged", trial="environment")
+    assert (logged.in_order, logged.state) == (True, "ENDED")
+    assert "ENVIRONMENT_LOST" in others.find("sample", trial="environment")[-1].events
+    defaulted = await others.expect("actions", trial="optional", fates=["DEFAULT", "ACTED"])
+    assert defaulted.at - frozen <= BOUND, defaulted
+    await bystander.check()
+
+    await busy.expect("tick", tick=20)
+    going = ["optional", "datalog", "busy"]
+    assert [await state_of(controller, trial) for trial in going] == [TrialState.RUNNING] * 3
+    await controller.terminate_trial(going)
+    for trial in going:
+        left = await others.expect("left", trial=trial, who="other")
+        check_end(left)
+        assert trial != "datalog" or left.gap < BYSTANDER_GAP, left
+
+    victim.thaw()
+    for trial, who in [("environment", ENVIRONMENT), ("service", "victim"), ("client", "victim"), ("optional", "victim")]:
+        check_loss(await victim.expect("left", trial=trial, who=who))
+    await victim.expect("joining is over", error="")
+    await victim.expect("logged", trial="datalog", state="RUNNING")
+
+
+@pytest.mark.timeout(90)
+async def test_a_frozen_orchestrator_is_lost_within_the_bound(stage) -> None:
+    """B1: environments, actors of both kinds, datalogs and watchers know within 8.5 s that it is frozen."""
+    orchestrator, components = await stage.cast(components=["environment", "actor", "datalog"])
+    controller = stage.controller(orchestrator)
+    watching = asyncio.create_task(_watch_until_lost(controller))
+    roles = [Role("service", components.endpoint), Role("client", CLIENT)]
+    started = []
+    for plan in (EnvironmentPlan(period=0.1), EnvironmentPlan(hold=True)):
+        params = parameters(components.endpoint, roles, plan, datalog=components.endpoint)
+        started.append(await controller.start_trial(trial_params=params))
+        components.send(trial=started[-1], endpoint=orchestrator.endpoint, name="client")
+    await components.expect("tick", tick=10, trial=started[0], count=3)
+    await components.expect("started", trial=started[1], count=3)
+    frozen = orchestrator.freeze()
+    for trial, names in [(started[0], [ENVIRONMENT, "service", "client"]), (started[1], ["service", "client"])]:
+        for left in await all_left(components, names, trial=trial):
+            check_loss(left)
+            assert left.at - frozen <= BOUND, left
+    logged = await components.expect("logged", trial=started[0])
+    assert logged.at - frozen <= BOUND, logged
+    assert await asyncio.wait_for(watching, BOUND) - frozen <= BOUND
+    await components.expect("joining is over", count=2, error="")
+
+
+async def _watch_until_lost(controller) -> float:
+    with pytest.raises(CogmentError):
+        async for _ in controller.watch_trials():
+            pass
+    return time.monotonic()
+
+
+@pytest.mark.parametrize("joins", [False, True], ids=["service", "client"])
+async def test_a_response_timeout_does_not_wait_for_the_connection(stage, joins) -> None:
+    """B2: a required actor with ``response_timeout=1`` that freezes ends its trial after 1.0 to 1.3 s."""
+    orchestrator, victim, others = await stage.cast(victim=[] if joins else "actor", others=["environment", "actor"])
+    controller = stage.controller(orchestrator)
+    address = CLIENT if joins else victim.endpoint
+    roles = [Role("victim", address, response_timeout=1.0), Role("other", others.endpoint)]
+    trial = await controller.start_trial(trial_params=parameters(others.endpoint, roles))
+    if joins:
+        victim.send(trial=trial, endpoint=orchestrator.endpoint, name="victim")
+    await victim.expect("tick", tick=10)
+    frozen = victim.freeze()
+    for left in await all_left(others, [ENVIRONMENT, "other"]):
+        check_end(left, "Required actors [victim] unavailable")
+        # It may have acted already when it froze: its time runs from the next observation, 20 ms later.
+        assert 1.0 <= left.at - frozen <= 1.3, left
+    assert await state_of(controller, trial) is TrialState.ENDED
+
+
+async def test_an_optional_actor_that_freezes_is_done_without_in_each_tick(stage) -> None:
+    """B2: with a ``response_timeout``, the trial goes on at that pace until the connection is known to be lost."""
+    orchestrator, victim, others = await stage.cast(victim="actor", others=["environment", "actor"])
+    controller = stage.controller(orchestrator)
+    roles = [Role("victim", victim.endpoint, optional=True, response_timeout=0.1), Role("other", others.endpoint)]
+    params = parameters(others.endpoint, roles, EnvironmentPlan(period=0.0, report=1))
+    trial = await controller.start_trial(trial_params=params)
+    await victim.expect("tick", tick=10)
+    victim.freeze()
+    without = await others.expect("actions", fates=["UNAVAILABLE", "ACTED"])
+    later = await others.expect("tick", who=ENVIRONMENT, tick=without.tick + 10)
+    assert 0.9 <= later.at - without.at <= 2.0
+    await controller.terminate_trial([trial])
+    for left in await all_left(others, [ENVIRONMENT, "other"]):
+        check_end(left)
+
+
+@pytest.mark.timeout(90)
+async def test_a_process_that_blocks_when_it_is_first_called_is_watched_all_the_same(stage) -> None:
+    """B1: a server that takes long to answer at first is not taken for one that must not be asked whether it lives."""
+    orchestrator, victim, others = await stage.cast(victim=["environment", "actor"], others=["actor"])
+    controller = stage.controller(orchestrator)
+    blocks = EnvironmentPlan(block_at=0, block_for=4.0)
+    # The first trial makes the process block; a second Orchestrator meets it while it does.
+    roles = [Role("other", others.endpoint)]
+    await controller.start_trial(trial_params=parameters(victim.endpoint, roles, blocks))
+    second = await stage.orchestrator()
+    await victim.expect("tick", tick=0)
+    watching = stage.controller(second)
+    trial = await watching.start_trial(trial_params=parameters(victim.endpoint, roles))
+    await victim.expect("tick", trial=trial, tick=10)
+    frozen = victim.freeze()
+    left = await others.expect("left", trial=trial, who="other")
+    check_end(left, "Environment stream failure")
+    assert left.at - frozen <= BOUND, left
+    await wait_until_ended(watching, trial)
