@@ -3,6 +3,7 @@
 from typing import Any
 
 import gymnasium
+
 from cogment.environment import EnvironmentSession
 from specs import data_pb2
 

@@ -3,7 +3,10 @@
 import argparse
 import asyncio
 import sys
+from collections.abc import Callable
 from pathlib import Path
+
+from rich.console import Console
 
 import cogment
 from cogment_services.orchestrator import Orchestrator
@@ -11,7 +14,6 @@ from environment import cartpole
 from policy import linear_policy
 from processes import train_in_processes
 from report import Report
-from rich.console import Console
 from specs import cog_settings
 from training import Observer, Settings, train
 from trials import Endpoints, EpisodeLog
@@ -56,9 +58,14 @@ def main() -> int:
     except KeyboardInterrupt:
         console.print("\nInterrupted.")
         status = 130
+    except cogment.CogmentError as error:
+        console.print(f"\n{error}", style="red", markup=False)
+        status = 1
     console.print(f"\n{report.summary()}")
     if report.generations:
-        report.save_plot(options.output)
+        from plot import save_plot  # Matplotlib takes a while to import: not before there is something to draw
+
+        save_plot(report.generations, options.output)
         console.print(f"The returns as a plot: {options.output}")
     if status == 0:
         console.print(what_next(options))
@@ -67,35 +74,44 @@ def main() -> int:
 
 def parse_arguments() -> argparse.Namespace:
     parser = argparse.ArgumentParser(description="Learn to balance a pole, on many Cogment trials at a time.")
-    number = {"type": positive, "metavar": "N"}
-    parser.add_argument("--generations", default=12, help="how long to train, at most (default: %(default)s)", **number)
-    parser.add_argument("--population", default=24, help="trials in a generation (default: %(default)s)", **number)
-    parser.add_argument("--parallel", default=8, help="trials at a time (default: %(default)s)", **number)
-    parser.add_argument("--seed", type=int, default=3, help="equal seeds train alike (default: %(default)s)")
-    parser.add_argument("--output", type=Path, default="returns.png", help="file to plot to (default: %(default)s)")
-    parser.add_argument("--processes", action="store_true", help="run each component in a process of its own")
-    parser.add_argument("--quick", action="store_true", help="3 generations of 12 trials: just to see that it works")
+    add = parser.add_argument
+    add("--generations", type=at_least(1), default=12, metavar="N", help="train this long at most (%(default)s)")
+    add("--population", type=at_least(1), default=24, metavar="N", help="trials in a generation (%(default)s)")
+    add("--parallel", type=at_least(1), default=8, metavar="N", help="trials at a time (%(default)s)")
+    add("--seed", type=at_least(0), default=3, metavar="N", help="equal seeds train alike (%(default)s)")
+    add("--output", type=Path, default=Path("returns.png"), metavar="FILE", help="where to plot to (%(default)s)")
+    add("--processes", action="store_true", help="run each component in a process of its own, over gRPC")
+    add("--quick", action="store_true", help="3 generations of 12 trials, just to see that it works")
     options = parser.parse_args()
+    if not options.output.parent.is_dir():
+        parser.error(f"--output: there is no folder {options.output.parent}")
     if options.quick:
         options.generations, options.population = 3, 12
     return options
 
 
-def positive(text: str) -> int:
-    number = int(text)
-    if number < 1:
-        raise argparse.ArgumentTypeError(f"has to be at least 1, not {number}")
+def at_least(minimum: int) -> Callable[[str], int]:
+    def number(text: str) -> int:
+        if int(text) < minimum:
+            raise argparse.ArgumentTypeError(f"has to be at least {minimum}")
+        return int(text)
+
     return number
 
 
 def what_next(options: argparse.Namespace) -> str:
-    processes = "" if options.processes else "  --processes             [dim]each component in a process of its own, over gRPC[/dim]\n"
-    return (
-        "\nTry next, with the same command:\n"
-        f"{processes}"
-        "  --seed 1 --parallel 24  [dim]other candidates; all trials of a generation at once[/dim]\n"
-        "  --help                  [dim]the other options[/dim]\n"
-        "Or change what the actor does: it is in examples/cartpole/policy.py."
+    tips = [
+        ("--processes", "each component in a process of its own, over gRPC"),
+        ("--seed 1 --parallel 24", "other candidates; all trials of a generation at once"),
+        ("--help", "the other options"),
+    ]
+    lines = [f"  {option:24}[dim]{tip}[/dim]" for option, tip in tips[options.processes :]]
+    return "\n".join(
+        [
+            "\nTry next, with the same command:",
+            *lines,
+            "Or change what the actor does: it is in examples/cartpole/policy.py.",
+        ]
     )
 
 

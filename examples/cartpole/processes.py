@@ -4,10 +4,11 @@ They could as well be on machines of their own: a component is a program that se
 """
 
 import asyncio
+import math
 import multiprocessing
 import signal
 import time
-from collections.abc import AsyncIterator, Callable, Iterator
+from collections.abc import AsyncGenerator, Callable, Generator
 from contextlib import AbstractAsyncContextManager, asynccontextmanager, contextmanager
 from multiprocessing.connection import Connection
 from multiprocessing.process import BaseProcess
@@ -28,8 +29,8 @@ START_TIMEOUT = 60.0
 STOP_TIMEOUT = 10.0
 """Seconds that a process has to end."""
 
-Server = Callable[[], AbstractAsyncContextManager[int]]
-"""Serves a component within an ``async with`` block, which gets the port."""
+Server = Callable[[], AbstractAsyncContextManager[str]]
+"""Serves a component within an ``async with`` block, which gets its endpoint."""
 
 
 async def train_in_processes(settings: Settings, observer: Observer) -> None:
@@ -37,77 +38,80 @@ async def train_in_processes(settings: Settings, observer: Observer) -> None:
     log = EpisodeLog()
     async with cogment.Context(user_id="cartpole", cog_settings=cog_settings) as context:
         context.register_datalog(log.listen)
-        async with serving(context) as datalog, processes(orchestrator, environment, player) as ports:
-            endpoints = Endpoints(environment=url(ports[1]), player=url(ports[2]), datalog=url(datalog))
-            controller = context.get_controller(cogment.Endpoint(url(ports[0])))
+        async with (
+            serving(context) as datalog,
+            processes(orchestrator=serve_orchestrator, environment=serve_environment, player=serve_player) as urls,
+        ):
+            endpoints = Endpoints(environment=urls["environment"], player=urls["player"], datalog=datalog)
+            controller = context.get_controller(cogment.Endpoint(urls["orchestrator"]))
             await train(controller, log, endpoints, settings, observer)
 
 
-def url(port: int) -> str:
-    return f"grpc://127.0.0.1:{port}"
-
-
-# --- what runs in the other processes -----------------------------------------------------------------------------------
+# --- what runs in the other processes ---------------------------------------------------------------------------------
 
 
 @asynccontextmanager
-async def orchestrator() -> AsyncIterator[int]:
-    async with Orchestrator(port=0) as served:
-        yield served.port
+async def serve_orchestrator() -> AsyncGenerator[str, None]:
+    async with Orchestrator(port=0) as orchestrator:
+        yield local_url(orchestrator.port)
 
 
 @asynccontextmanager
-async def environment() -> AsyncIterator[int]:
+async def serve_environment() -> AsyncGenerator[str, None]:
     async with cogment.Context(user_id="cartpole", cog_settings=cog_settings) as context:
         context.register_environment(cartpole, "CartPole-v1")
-        async with serving(context) as port:
-            yield port
+        async with serving(context) as url:
+            yield url
 
 
 @asynccontextmanager
-async def player() -> AsyncIterator[int]:
+async def serve_player() -> AsyncGenerator[str, None]:
     async with cogment.Context(user_id="cartpole", cog_settings=cog_settings) as context:
         context.register_actor(linear_policy, "linear", ["player"])
-        async with serving(context) as port:
-            yield port
+        async with serving(context) as url:
+            yield url
 
 
 @asynccontextmanager
-async def serving(context: cogment.Context) -> AsyncIterator[int]:
+async def serving(context: cogment.Context) -> AsyncGenerator[str, None]:
     """Serve what is registered with ``context``, for this machine only, on a port that the system chooses."""
     served = asyncio.create_task(context.serve_all_registered(cogment.ServedEndpoint(host="127.0.0.1")))
     try:
-        yield await context.wait_until_serving()
+        yield local_url(await context.wait_until_serving())
     finally:
         await context.close()
         await served
 
 
-# --- processes ----------------------------------------------------------------------------------------------------------
+def local_url(port: int) -> str:
+    return f"grpc://127.0.0.1:{port}"
+
+
+# --- processes --------------------------------------------------------------------------------------------------------
 
 
 @asynccontextmanager
-async def processes(*servers: Server) -> AsyncIterator[list[int]]:
-    """Run each of ``servers`` in a process for the time of the block, which gets their ports.
+async def processes(**servers: Server) -> AsyncGenerator[dict[str, str], None]:
+    """Run each of ``servers`` in a process for the time of the block, which gets their endpoints by name.
 
-    They are stopped one after the other, in the given order.
+    They are stopped in the given order: the Orchestrator first, as it still has to tell the others.
     """
-    started: list[tuple[BaseProcess, Connection]] = []
+    started: dict[str, tuple[BaseProcess, Connection]] = {}
     try:
-        for server in servers:
-            started.append(start(server))
-        yield [await port_of(process, pipe) for process, pipe in started]
+        for name, server in servers.items():
+            started[name] = start(name, server)
+        yield {name: await endpoint_of(process, pipe) for name, (process, pipe) in started.items()}
     finally:
-        for process, pipe in started:
+        for process, pipe in started.values():
             pipe.close()
             await stop(process)
 
 
-def start(server: Server) -> tuple[BaseProcess, Connection]:
+def start(name: str, server: Server) -> tuple[BaseProcess, Connection]:
     """Start a process. It ends when our end of the pipe is closed, be it because this process dies."""
     spawn = multiprocessing.get_context("spawn")  # gRPC does not survive a fork
     ours, theirs = spawn.Pipe()
-    process = spawn.Process(target=run, args=(server, theirs), name=server.__name__, daemon=True)
+    process = spawn.Process(target=run, args=(server, theirs), name=name, daemon=True)
     with interrupts_ignored():  # inherited: Ctrl-C is for this process, which then stops the others in good order
         process.start()
     theirs.close()
@@ -115,7 +119,7 @@ def start(server: Server) -> tuple[BaseProcess, Connection]:
 
 
 @contextmanager
-def interrupts_ignored() -> Iterator[None]:
+def interrupts_ignored() -> Generator[None, None, None]:
     before = signal.signal(signal.SIGINT, signal.SIG_IGN)
     try:
         yield
@@ -123,15 +127,15 @@ def interrupts_ignored() -> Iterator[None]:
         signal.signal(signal.SIGINT, before)
 
 
-async def port_of(process: BaseProcess, pipe: Connection) -> int:
-    """The port that a started process tells."""
+async def endpoint_of(process: BaseProcess, pipe: Connection) -> str:
+    """The endpoint that a started process tells."""
     if not await becomes_true(pipe.poll, START_TIMEOUT):
         raise cogment.CogmentError(f"the process {process.name!r} does not serve within {START_TIMEOUT:g} s")
     try:
-        port: int = pipe.recv()
+        endpoint: str = pipe.recv()
     except EOFError:
         raise cogment.CogmentError(f"the process {process.name!r} died before it served") from None
-    return port
+    return endpoint
 
 
 async def stop(process: BaseProcess) -> None:
@@ -140,21 +144,20 @@ async def stop(process: BaseProcess) -> None:
     process.join()
 
 
-async def becomes_true(condition: Callable[[], bool], timeout: float) -> bool:
-    """Wait for a condition of another process, while the event loop goes on. Returns whether it came true in time."""
-    deadline = time.monotonic() + timeout
-    while not (is_true := condition()) and time.monotonic() < deadline:
-        await asyncio.sleep(0.02)
-    return is_true
-
-
 def run(server: Server, pipe: Connection) -> None:
     """Serve, in the new process, until the other end of the pipe is closed."""
 
     async def serve() -> None:
-        async with server() as port:
-            pipe.send(port)
-            while not pipe.poll():
-                await asyncio.sleep(0.1)
+        async with server() as endpoint:
+            pipe.send(endpoint)
+            await becomes_true(pipe.poll, math.inf)
 
     asyncio.run(serve())
+
+
+async def becomes_true(condition: Callable[[], bool], timeout: float) -> bool:
+    """Wait for a condition of another process, while the event loop goes on. Returns whether it came true in time."""
+    deadline = time.monotonic() + timeout
+    while not (is_true := condition()) and time.monotonic() < deadline:  # noqa: ASYNC110 - processes share no Event
+        await asyncio.sleep(0.05)
+    return is_true

@@ -1,15 +1,15 @@
-"""Shows the training: a progress bar and a table in the terminal, and a plot in a PNG file."""
+"""Shows the training in the terminal: a progress bar, and a table that grows with each generation."""
 
 import time
-from collections.abc import Iterator
+from collections.abc import Generator
 from contextlib import contextmanager
-from pathlib import Path
 from statistics import fmean
 
 from rich.console import Console, RenderableType
 from rich.progress import BarColumn, MofNCompleteColumn, Progress, TextColumn, TimeElapsedColumn
 from rich.progress_bar import ProgressBar
 from rich.table import Table
+
 from training import Settings
 
 __all__ = ["Report"]
@@ -43,12 +43,15 @@ class Report:
         self._bar = self._progress.add_task("", total=settings.generations * settings.population, speed=0.0)
 
     @contextmanager
-    def shown(self) -> Iterator[None]:
+    def shown(self) -> Generator[None, None, None]:
         """Show the progress bar within the block."""
-        self._started = time.perf_counter()
         self._print_row(*(f"[bold]{title}" for title in COLUMNS))
         with self._progress:
             yield
+
+    def training_started(self) -> None:
+        """Start the clock."""
+        self._started = time.perf_counter()
 
     def trial_ended(self, episode_return: float) -> None:
         """Count a trial."""
@@ -81,27 +84,3 @@ class Report:
         elapsed = self._elapsed
         speed = self._steps / elapsed
         return f"{self._trials} trials with {self._steps:,.0f} steps in {elapsed:.1f} s: {speed:,.0f} steps/s"
-
-    def save_plot(self, path: Path) -> None:
-        """Draw the return of each episode, and the mean and the best of each generation, into a PNG file."""
-        from matplotlib.figure import Figure  # takes a while to import: not before there is something to draw
-
-        figure = Figure(figsize=(8, 4.5), dpi=150, layout="constrained")
-        axes = figure.subplots()
-        numbers = range(1, len(self.generations) + 1)
-        for number, returns in zip(numbers, self.generations, strict=True):
-            # Side by side, so that equal returns do not hide each other.
-            places = [number + 0.5 * (place / len(returns) - 0.5) for place in range(len(returns))]
-            axes.plot(places, returns, ".", color="tab:blue", alpha=0.5, label="episode" if number == 1 else None)
-        axes.plot(numbers, [max(returns) for returns in self.generations], "^--", color="tab:green", label="best")
-        axes.plot(numbers, [fmean(returns) for returns in self.generations], "o-", color="tab:orange", label="mean")
-        axes.axhline(LONGEST_EPISODE, color="gray", linewidth=0.8, linestyle=":", label="longest episode")
-        axes.set(
-            title=f"CartPole-v1, cross-entropy method: {self._settings.population} trials per generation",
-            xlabel="generation",
-            ylabel="return of an episode (steps)",
-            ylim=(0, 1.05 * LONGEST_EPISODE),
-        )
-        axes.xaxis.get_major_locator().set_params(integer=True)
-        figure.legend(loc="outside lower center", ncols=4)
-        figure.savefig(path, format="png")

@@ -10,6 +10,7 @@ from typing import Protocol
 
 import numpy as np
 import numpy.typing as npt
+
 from cogment.control import Controller
 from trials import Endpoints, EpisodeLog, run_trials, trial_parameters
 
@@ -36,6 +37,8 @@ class Settings:
 
 class Observer(Protocol):
     """Hears of the training as it goes on."""
+
+    def training_started(self) -> None: ...
 
     def trial_ended(self, episode_return: float) -> None: ...
 
@@ -64,6 +67,7 @@ async def train(
     controller: Controller, log: EpisodeLog, endpoints: Endpoints, settings: Settings, observer: Observer
 ) -> None:
     """Train on trials of the Orchestrator that ``controller`` controls."""
+    observer.training_started()
     rng = np.random.default_rng(settings.seed)
     method = CrossEntropyMethod(4, rng)
     for _ in range(settings.generations):

@@ -77,7 +77,8 @@ class EpisodeLog:
         failures: list[str] = []
         async for sample in session.all_samples():
             total_reward += sum(reward.value for reward in sample.all_rewards())
-            failures += [event for event in sample.events or [] if event.startswith("Forced termination")]
+            if sample.events:
+                failures += [event for event in sample.events if event.startswith("Forced termination")]
         self._episodes[session.trial_id].set_result(Episode(total_reward, ", ".join(failures)))
 
     async def episode(self, trial_id: str) -> Episode:

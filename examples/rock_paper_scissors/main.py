@@ -6,12 +6,14 @@ import itertools
 import sys
 from concurrent.futures import ThreadPoolExecutor
 
+from rich.console import Console
+
 import cogment
 from cogment_services.orchestrator import Orchestrator
-from person import MOVES, Person
+from person import Person
 from predictor import predictor
 from referee import referee
-from rich.console import Console
+from rules import MOVES
 from specs import cog_settings, data_pb2
 from terminal import Terminal
 
@@ -97,7 +99,7 @@ def summary(rewards: list[float], rounds: int) -> str:
 
 def parse_arguments() -> argparse.Namespace:
     parser = argparse.ArgumentParser(description="Play rock-paper-scissors against a program.")
-    parser.add_argument("--rounds", type=int, default=10, choices=range(1, 1001), metavar="N", help="1 to 1000 (default: 10)")
+    parser.add_argument("--rounds", type=int, default=10, choices=range(1, 1001), metavar="N", help="1 to 1000 (10)")
     parser.add_argument("--auto", action="store_true", help="let a script play in your place")
     return parser.parse_args()
 

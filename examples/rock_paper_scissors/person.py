@@ -2,16 +2,15 @@
 
 from collections.abc import Awaitable, Callable, Sequence
 
+from rich.console import Console
+
 import cogment
 from cogment.actor import ActorSession
-from rich.console import Console
+from rules import MOVES
 from specs import data_pb2
 from terminal import Gone
 
-__all__ = ["MOVES", "Person"]
-
-MOVES = ["rock", "paper", "scissors"]
-"""The moves in words, by number."""
+__all__ = ["Person"]
 
 VERDICTS = {1: "[green]you win[/green]", 0: "a draw", -1: "[red]the computer wins[/red]"}
 """What to say about a round, by the reward for it."""
@@ -47,7 +46,8 @@ class Person:
         if len(rounds) == self._shown:
             return
         self._shown = len(rounds)
-        mine, theirs = MOVES[rounds[-1].mine], MOVES[rounds[-1].theirs]
+        names = {move: name for name, move in MOVES.items()}
+        mine, theirs = names[rounds[-1].mine], names[rounds[-1].theirs]
         verdict, total = VERDICTS[round(self.rewards[-1])], sum(self.rewards)
         self._console.print(f"         {mine} against {theirs}: {verdict}  [dim]total reward {total:+.0f}[/dim]")
 
@@ -60,10 +60,10 @@ class Person:
         else:
             session.do_action(data_pb2.Action(move=move))
 
-    async def _choose(self, question: str) -> int:
+    async def _choose(self, question: str) -> data_pb2.Move:
         while True:
             answer = (await self._ask(question)).strip().lower()
-            fitting = [number for number, move in enumerate(MOVES) if answer and move.startswith(answer)]
+            fitting = [move for name, move in MOVES.items() if answer and name.startswith(answer)]
             if fitting:
                 return fitting[0]
             self._console.print("[dim]          r for rock, p for paper, s for scissors; Ctrl-D to leave[/dim]")

@@ -14,10 +14,10 @@ class Gone(Exception):
 class Terminal:
     """Takes questions in the event loop, and asks them in the main thread.
 
-    `input` holds its thread until Enter is pressed. In the thread of the event loop that would stop all that goes on
-    there meanwhile: the environment, the other actors, other trials, and the heartbeats that tell an Orchestrator
-    elsewhere that we are alive. The loop could call it in a helper thread, but Ctrl-C only ever reaches the main thread,
-    and the helper would wait for Enter on. So it is the loop that has another thread, and this one is free to wait.
+    `input` holds its thread until Enter is pressed. In the thread of the event loop, it would stop everything else: the
+    environment, the other actor, and the heartbeats that tell a remote Orchestrator that this actor is still there. A
+    helper thread could call it, but Ctrl-C only ever reaches the main thread, and the helper would wait on for Enter.
+    So it is the loop that gets another thread, and the main thread is free to wait.
     """
 
     def __init__(self) -> None:
@@ -46,6 +46,8 @@ class Terminal:
                 self._gone = True  # between two questions: the next one gets no answer
 
     def _answer(self, question: str, answer: Future[str]) -> None:
+        if not answer.set_running_or_notify_cancel():
+            return  # nobody waits for it any more
         try:
             if self._gone:
                 raise EOFError

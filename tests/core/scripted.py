@@ -214,6 +214,9 @@ class Orchestrator(orchestrator_pb2_grpc.ClientActorSPServicer):
         self.lines.put_nowait(line)
         await line.serve(context)
 
+    async def Version(self, request: Any, context: Any) -> common_pb2.VersionInfo:  # noqa: N802
+        return common_pb2.VersionInfo()
+
 
 class World:
     """One Context, and the Orchestrator of the test."""
@@ -310,6 +313,10 @@ class World:
         self._joins.append(joining)
         return joining, await soon(self.orchestrator.lines.get())
 
+    async def stop_orchestrator(self) -> None:
+        """Stop its server, without a grace."""
+        await soon(self._server.stop(None))
+
     # --- the end ------------------------------------------------------------------------------------------------
 
     async def close(self) -> None:
@@ -318,7 +325,7 @@ class World:
             await soon(self._channel.close())
         await soon(self.context.close())
         if self._server is not None:
-            await soon(self._server.stop(None))
+            await self.stop_orchestrator()
         if self.serving is not None:
             await asyncio.wait({self.serving}, timeout=PATIENCE)
             assert self.serving.done()
@@ -365,7 +372,9 @@ class Recorder:
         self._session: asyncio.Future[Any] = asyncio.get_running_loop().create_future()
         self.events: list[Any] = []
         self.done = asyncio.Event()
-        """Set when the function has returned."""
+        """Set when the function has ended."""
+        self.returned = False
+        """Whether the loop has ended by itself, and not because the function was cancelled."""
         self.seen = asyncio.Condition()
 
     async def __call__(self, session: Any) -> None:
@@ -378,6 +387,7 @@ class Recorder:
                 async with self.seen:
                     self.events.append(event)
                     self.seen.notify_all()
+            self.returned = True
         finally:
             self.done.set()
 

@@ -28,6 +28,7 @@ from cogment_core.errors import (
     UsageError,
 )
 from cogment_core.inprocess import QUEUE_LIMIT, InProcessServer
+from cogment_core.tracking import TrackingChannel
 from hypothesis import given
 from hypothesis import strategies as st
 
@@ -52,12 +53,12 @@ class Transport:
         self.server: Any = None
         self.channel: Any = None
 
-    async def call(self, method: Handler, **options: Any) -> Any:
+    async def call(self, method: Handler, *, run: type[Run] = Run, **options: Any) -> Any:
         if self.name == "grpc":
-            self.server = grpc.aio.server(handlers=[Run(method)], options=[("grpc.so_reuseport", 0)])
+            self.server = grpc.aio.server(handlers=[run(method)], options=[("grpc.so_reuseport", 0)])
             port = self.server.add_insecure_port("127.0.0.1:0")
             await self.server.start()
-            self.channel = grpc.aio.insecure_channel(f"127.0.0.1:{port}")
+            self.channel = TrackingChannel(grpc.aio.insecure_channel(f"127.0.0.1:{port}"))
         else:
             self.server = InProcessServer("test")
             self.server.add_generic_rpc_handlers((Run(method),))
@@ -434,15 +435,15 @@ async def test_cancelling_receive_ends_the_call(transport: Transport):
 
 async def test_closing_the_channel_ends_receive(transport: Transport):
     """When the channel of a call is closed, `receive` raises an error: it neither hangs nor looks cancelled."""
-    started = asyncio.Event()
 
     async def method(_requests: Any, context: Any) -> None:
-        started.set()
+        duplex.of_context(context).send(b"x")
         await asyncio.Event().wait()
 
     end = await transport.open(method)
-    receiving = asyncio.create_task(end.receive(Kept()))
-    await within(started.wait())
+    kept = Kept()
+    receiving = asyncio.create_task(end.receive(kept))
+    await kept.until(1)
     await transport.channel.close()
     with pytest.raises(UnavailableError):
         await within(receiving)
@@ -735,23 +736,38 @@ async def test_connecting_may_take_longer_than_a_write(free_port: int, monkeypat
         await server.stop(None)
 
 
-async def test_bytes_that_are_no_message_end_receive(over_grpc: Transport):
-    """A peer that sends bytes that cannot be decoded has broken the protocol; `receive` says so at either end."""
-    outcome: asyncio.Future[Exception] = asyncio.get_running_loop().create_future()
+async def test_replies_that_are_no_messages_end_receive(over_grpc: Transport):
+    """A servicer that sends bytes that cannot be decoded has broken the protocol, and `receive` says so."""
 
     async def method(_requests: Any, context: Any) -> None:
         end = duplex.of_context(context)
         end.send(b"\xff\xff")
-        try:
-            await end.receive(Kept())
-        except ProtocolError as error:
-            outcome.set_result(error)
+        await end.receive(Kept())
 
     await over_grpc.call(method)
-    handler = over_grpc.channel.stream_stream(PATH, response_deserializer=VersionInfo.FromString)
-    end = duplex.of_call(handler())
+    run = over_grpc.channel.stream_stream(PATH, response_deserializer=VersionInfo.FromString)
     with pytest.raises(ProtocolError, match="cannot be decoded"):
-        await within(end.receive(Kept()))
+        await within(duplex.of_call(run()).receive(Kept()))
+
+
+async def test_requests_that_are_no_messages_end_receive(over_grpc: Transport):
+    """A client that sends bytes that cannot be decoded has broken the protocol, and `receive` says so."""
+    outcome: asyncio.Future[BaseException | None] = asyncio.get_running_loop().create_future()
+
+    class RunMessages(Run):
+        def __init__(self, method: Handler) -> None:
+            self._handler = grpc.stream_stream_rpc_method_handler(method, request_deserializer=VersionInfo.FromString)
+
+    async def method(_requests: Any, context: Any) -> None:
+        receiving = asyncio.create_task(duplex.of_context(context).receive(Kept()))
+        await asyncio.wait({receiving})
+        outcome.set_result(receiving.exception())
+
+    end = duplex.of_call(await over_grpc.call(method, run=RunMessages))
+    end.send(b"\xff\xff")
+    with pytest.raises(ProtocolError, match="cannot be decoded"):
+        raise await within(outcome) or AssertionError
+    end.abandon()
 
 
 PEER = """

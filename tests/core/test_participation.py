@@ -8,14 +8,18 @@ from typing import Any
 
 import grpc
 import pytest
-from cogment_core import participation
-from cogment_core.api.common_pb2 import END, HEARTBEAT, LAST, LAST_ACK, NORMAL
+from cogment_core import participation, served
+from cogment_core.api import agent_pb2_grpc, environment_pb2_grpc
+from cogment_core.api.common_pb2 import END, LAST, LAST_ACK, NORMAL, StatusRequest
 from cogment_core.enums import EventType
+from cogment_core.services import base
+from cogment_core.sessions import base as session_base
 from google.protobuf.wrappers_pb2 import StringValue
 from scripted import PATIENCE, Hand, Recorder, ServiceLine, World, soon, turns
 
 OK = grpc.StatusCode.OK
 INTERNAL = grpc.StatusCode.INTERNAL
+REFUSED = grpc.StatusCode.FAILED_PRECONDITION
 
 
 @pytest.fixture(params=["actor", "environment"])
@@ -32,9 +36,6 @@ def short_grace(monkeypatch: pytest.MonkeyPatch) -> None:
 
 async def sessions_of(world: World, kind: str) -> str:
     """What ``Status`` says about the number of sessions."""
-    from cogment_core.api import agent_pb2_grpc, environment_pb2_grpc
-    from cogment_core.api.common_pb2 import StatusRequest
-
     make: Any = agent_pb2_grpc.ServiceActorSPStub if kind == "actor" else environment_pb2_grpc.EnvironmentSPStub
     reply = await soon(make(await world.channel()).Status(StatusRequest(names=["nb_sessions"])))
     return reply.statuses["nb_sessions"]
@@ -86,7 +87,8 @@ async def test_a_half_close_before_the_initial_data_ends_the_call(world: World, 
     hand = Hand()
     line = await world.participant(kind, hand)
     await line.stop_sending()
-    await line.code()
+    assert await line.code() is REFUSED
+    assert "stopped sending" in await line.details()
     assert hand.calls == 0
 
 
@@ -97,7 +99,8 @@ async def test_nonsense_before_the_initial_data_ends_the_call(world: World, kind
     line = await world.participant(kind, hand)
     state, data = nonsense
     await line.send(state, **data)
-    assert await line.code() is not OK
+    assert await line.code() is REFUSED
+    assert "instead of initial data" in await line.details()
     assert hand.calls == 0
 
 
@@ -108,7 +111,8 @@ async def test_initial_data_that_never_comes_ends_the_call(
     monkeypatch.setattr(participation, "INIT_TIMEOUT", 0.05)
     hand = Hand()
     line = await world.participant(kind, hand)
-    assert await line.code() is not OK
+    assert await line.code() is REFUSED
+    assert "no initial data within 0.05 s" in await line.details()
     assert hand.calls == 0
 
 
@@ -269,7 +273,8 @@ async def test_the_same_participant_runs_once_at_a_time(world: World, kind: str)
     await line.begin()
     second = await world.participant(kind, None)
     await second.join()
-    assert await second.code() not in (OK, grpc.StatusCode.UNKNOWN)
+    assert await second.code() is REFUSED
+    assert "runs here already" in await second.details()
     assert await sessions_of(world, kind) == "1"
     await line.finish()
     assert recorder.types == ["FINAL"]
@@ -341,13 +346,13 @@ async def test_a_hard_end_gives_one_final_event_and_its_reason(
 
 @pytest.mark.parametrize("wait", [0, 1, 3])
 async def test_an_end_right_behind_the_initial_data_ends_the_call(world: World, kind: str, wait: int):
-    """END as the next message after the initial data: the function sees FINAL, or start() refuses."""
+    """END as the next message after the initial data: the function sees FINAL, or is not called any more."""
     recorder = Recorder()
     line = await world.participant(kind, recorder)
     await line.join()
     await turns(wait)
     await line.send(END)
-    assert await line.code() in (OK, INTERNAL)
+    assert await line.code() is OK
     assert recorder.types in (["FINAL"], [])
     assert await sessions_of(world, kind) == "0"
 
@@ -682,9 +687,7 @@ async def test_sending_after_the_loss_is_a_warning(world: World, kind: str, capl
 
 async def test_a_flood_ends_the_session(world: World, kind: str, monkeypatch: pytest.MonkeyPatch):
     """The events that wait for the user have a limit; beyond it the session ends after what it has."""
-    from cogment_core.sessions import base
-
-    monkeypatch.setattr(base, "EVENT_LIMIT", 5)
+    monkeypatch.setattr(session_base, "EVENT_LIMIT", 5)
     hand = Hand()
     line = await world.participant(kind, hand)
     await line.join()
@@ -697,7 +700,7 @@ async def test_a_flood_ends_the_session(world: World, kind: str, monkeypatch: py
     assert "5 events wait" in session.end_reason
     assert [event.type.name async for event in session.all_events()] == ["ACTIVE"] * 5
     hand.release()
-    assert await line.code() is INTERNAL
+    assert await line.code() is REFUSED
 
 
 # --- done sending -----------------------------------------------------------------------------------------------------
@@ -760,14 +763,36 @@ async def test_exactly_one_trial_id_is_needed(world: World, kind: str, metadata:
 # --- shutting down ----------------------------------------------------------------------------------------------------
 
 
-async def test_closing_the_context_ends_the_loops(world: World, kind: str):
+async def test_closing_the_context_ends_the_loops(world: World, kind: str, monkeypatch: pytest.MonkeyPatch):
     """When the server is stopped, sessions end as with any lost connection, and their functions finish."""
+    monkeypatch.setattr(served, "STOP_GRACE", 0.05)
     recorder = Recorder()
     line = await world.participant(kind, recorder)
     await line.begin()
     await soon(world.context.close())
-    await soon(recorder.done.wait())
+    assert recorder.returned
     session = await recorder.session()
     assert not session.is_trial_over()
     assert session.end_reason
     assert await line.code() is not OK
+
+
+async def test_closing_the_context_cancels_what_does_not_end(
+    world: World, kind: str, monkeypatch: pytest.MonkeyPatch
+):
+    """A function that waits for something else when its Context is closed is cancelled soon."""
+    monkeypatch.setattr(served, "STOP_GRACE", 0.05)
+    monkeypatch.setattr(base, "CLOSE_GRACE", 0.05)
+    cancelled = asyncio.Event()
+
+    async def impl(session: Any) -> None:
+        session.start()
+        try:
+            await asyncio.Event().wait()
+        finally:
+            cancelled.set()
+
+    line = await world.participant(kind, impl)
+    await line.begin()
+    await soon(world.context.close())
+    assert cancelled.is_set()

@@ -21,6 +21,7 @@ from cogment_core.errors import (
     UsageError,
 )
 from cogment_core.testing import InProcessServer
+from cogment_core.tracking import TrackingChannel
 
 UNARY = "/test.Service/One"
 STREAM = "/test.Service/Many"
@@ -48,7 +49,7 @@ class Transport:
             self.server = grpc.aio.server(handlers=[Handlers(one, many)], options=[("grpc.so_reuseport", 0)])
             port = self.server.add_insecure_port("127.0.0.1:0")
             await self.server.start()
-            self.channel = grpc.aio.insecure_channel(f"127.0.0.1:{port}")
+            self.channel = TrackingChannel(grpc.aio.insecure_channel(f"127.0.0.1:{port}"))
         else:
             self.server = InProcessServer("test")
             self.server.add_generic_rpc_handlers((Handlers(one, many),))

@@ -82,6 +82,13 @@ async def transport(request: pytest.FixtureRequest) -> AsyncIterator[Transport]:
     await transport.close()
 
 
+@pytest.fixture
+async def over_grpc() -> AsyncIterator[Transport]:
+    transport = Transport("grpc")
+    yield transport
+    await transport.close()
+
+
 async def within(awaitable: Any, seconds: float = 5.0) -> Any:
     return await asyncio.wait_for(awaitable, seconds)
 
@@ -207,20 +214,18 @@ async def test_methods_of_a_servicer_are_guarded(transport: Transport):
     assert (await outcome(stub.Status(common_pb2.StatusRequest()))).code() is grpc.StatusCode.UNIMPLEMENTED
 
 
-async def test_a_request_that_cannot_be_decoded_is_refused():
+async def test_a_request_that_cannot_be_decoded_is_refused(over_grpc: Transport):
     """Bytes that are no message are an INVALID_ARGUMENT of the caller, not a failure of the method."""
 
     class Servicer(agent_pb2_grpc.ServiceActorSPServicer):
         async def Status(self, request: Any, context: Any) -> Any:  # type: ignore[override]
             return common_pb2.StatusReply(statuses={name: "" for name in request.names})
 
-    transport = Transport("grpc")
-    await transport.start(
+    await over_grpc.start(
         lambda server: agent_pb2_grpc.add_ServiceActorSPServicer_to_server(Servicer(), guarded(server))
     )
-    error = await outcome(transport.channel.unary_unary("/cogmentAPI.ServiceActorSP/Status")(b"\xff\xff"))
+    error = await outcome(over_grpc.channel.unary_unary("/cogmentAPI.ServiceActorSP/Status")(b"\xff\xff"))
     assert error.code() is grpc.StatusCode.INVALID_ARGUMENT
-    await transport.close()
 
 
 def test_the_guard_keeps_the_kind_of_a_method():

@@ -133,8 +133,9 @@ def imported(tree: ast.Module) -> Iterator[tuple[str, str]]:
 def members(kind: type) -> set[str]:
     """The attributes of ``kind`` and of its instances."""
     found = set(dir(kind))
-    for base in kind.__mro__[:-1]:
-        found |= set(re.findall(r"\bself\.(\w+)", inspect.getsource(base))) if base.__module__[:7] == "cogment" else set()
+    for base in kind.__mro__:
+        if base.__module__.startswith("cogment"):
+            found |= {*base.__dict__.get("__annotations__", ()), *re.findall(r"\bself\.(\w+)", inspect.getsource(base))}
     return found
 
 

@@ -30,7 +30,9 @@ async def test_frozen_participants_are_lost_within_the_bound_and_busy_ones_are_n
     slow = EnvironmentPlan(period=0.1)
     other = Role("other", here)
 
-    async def start(trial: str, environment: str, *roles: Role, plan: EnvironmentPlan = slow, datalog: str = "") -> None:
+    async def start(
+        trial: str, environment: str, *roles: Role, plan: EnvironmentPlan = slow, datalog: str = ""
+    ) -> None:
         params = parameters(environment, roles, plan, datalog=datalog)
         assert await controller.start_trial(trial_params=params, trial_id_requested=trial) == trial
 
@@ -80,7 +82,12 @@ async def test_frozen_participants_are_lost_within_the_bound_and_busy_ones_are_n
         assert trial != "datalog" or left.gap < BYSTANDER_GAP, left
 
     victim.thaw()
-    for trial, who in [("environment", ENVIRONMENT), ("service", "victim"), ("client", "victim"), ("optional", "victim")]:
+    for trial, who in [
+        ("environment", ENVIRONMENT),
+        ("service", "victim"),
+        ("client", "victim"),
+        ("optional", "victim"),
+    ]:
         check_loss(await victim.expect("left", trial=trial, who=who))
     await victim.expect("joining is over", error="")
     await victim.expect("logged", trial="datalog", state="RUNNING")

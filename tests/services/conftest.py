@@ -21,7 +21,7 @@ from cogment_core.api import (
     orchestrator_pb2,
     orchestrator_pb2_grpc,
 )
-from cogment_core.api.common_pb2 import END, LAST, LAST_ACK, NORMAL
+from cogment_core.api.common_pb2 import LAST, LAST_ACK, NORMAL
 
 PATIENCE = 10.0
 """Seconds that a test waits for what has to come."""
@@ -205,7 +205,6 @@ class _Streaming(environment_pb2_grpc.EnvironmentSPServicer, agent_pb2_grpc.Serv
         finally:
             line.reading.cancel()
 
-
     async def Version(self, request: common_pb2.VersionRequest, context: Any) -> common_pb2.VersionInfo:
         return common_pb2.VersionInfo()
 
@@ -280,6 +279,20 @@ class Wire:
         for call in self._calls:
             call.cancel()
         await self.channel.close()
+
+
+@pytest.fixture
+def wait_until_not_serving() -> Callable[[grpc.aio.Channel], Any]:
+    """Waits until the server that a channel leads to says that it stops."""
+    from grpc_health.v1 import health_pb2, health_pb2_grpc
+
+    async def wait(channel: grpc.aio.Channel) -> None:
+        call = health_pb2_grpc.HealthStub(channel).Watch(health_pb2.HealthCheckRequest())
+        while (await asyncio.wait_for(call.read(), PATIENCE)).status == health_pb2.HealthCheckResponse.SERVING:
+            pass
+        call.cancel()
+
+    return wait
 
 
 def ids(trial_ids: Iterable[str]) -> list[tuple[str, str]]:

@@ -128,9 +128,10 @@ def test_other_options(run, monkeypatch, option, variable, name, value, expected
 def test_hooks_are_lists(run, monkeypatch) -> None:
     """With commas between them, or repeated; in the environment with white space between them."""
     hooks = ("grpc://a:1", "grpc://b:2", "grpc://c:3")
-    assert run("orchestrator", "--pre_trial_hooks=grpc://a:1, grpc://b:2", "--pre_trial_hooks=grpc://c:3")[1][
-        "hooks"
-    ] == hooks
+    assert (
+        run("orchestrator", "--pre_trial_hooks=grpc://a:1, grpc://b:2", "--pre_trial_hooks=grpc://c:3")[1]["hooks"]
+        == hooks
+    )
     monkeypatch.setenv("COGMENT_PRE_TRIAL_HOOKS", " ".join(hooks))
     assert run("orchestrator")[1]["hooks"] == hooks
 

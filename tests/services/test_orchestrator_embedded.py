@@ -163,6 +163,20 @@ async def test_several_contexts_can_be_attached() -> None:
             orchestrator.attach(first)
 
 
+async def test_a_context_that_was_closed_is_found_no_more() -> None:
+    """Another one can be attached in its place."""
+    one, two = Played(), Played()
+    async with Orchestrator() as orchestrator, context(two) as second:
+        async with context(one) as first:
+            orchestrator.attach(first)
+            await play(orchestrator, params())
+        with pytest.raises(grpc.aio.AioRpcError, match="attached to this Orchestrator: none"):
+            await play(orchestrator, params())
+        orchestrator.attach(second)
+        await play(orchestrator, params())
+    assert (len(one.ended), len(two.ended)) == (1, 1)
+
+
 async def test_a_step_within_one_process_leaves_the_event_loop_alone() -> None:
     """Between what the environment sends and what the actor gets there is no turn of the event loop."""
     from cogment_core.api import agent_pb2_grpc, environment_pb2, environment_pb2_grpc
@@ -173,13 +187,19 @@ async def test_a_step_within_one_process_leaves_the_event_loop_alone() -> None:
 
     ends = {}
     heard = []
+    began = asyncio.Event()
 
     def scripted(name: str, answer):
         class Servicer(environment_pb2_grpc.EnvironmentSPServicer, agent_pb2_grpc.ServiceActorSPServicer):
             async def RunTrial(self, _, context) -> None:
                 ends[name] = of_context(context)
                 ends[name].send(answer)
-                await ends[name].receive(lambda message: heard.append((name, message.WhichOneof("data"))))
+                await ends[name].receive(hear)
+
+        def hear(message) -> None:
+            heard.append((name, message.WhichOneof("data")))
+            if heard[-1] == ("environment", "init_input"):
+                began.set()
 
         return Servicer()
 
@@ -203,8 +223,7 @@ async def test_a_step_within_one_process_leaves_the_event_loop_alone() -> None:
         stub = orchestrator_pb2_grpc.TrialLifecycleSPStub(open_channel(orchestrator.endpoint))
         actor = common_pb2.ActorParams(name="alice", actor_class="player")
         await stub.StartTrial(orchestrator_pb2.TrialStartRequest(params=common_pb2.TrialParams(actors=[actor])))
-        while ("environment", "init_input") not in heard:
-            await asyncio.sleep(0)
+        await asyncio.wait_for(began.wait(), 5)
         heard.clear()
         observations = environment_pb2.ObservationSet(tick_id=-1, observations=[b""], actors_map=[0])
         for _ in range(3):
@@ -314,10 +333,8 @@ async def test_a_trial_that_does_not_end_within_the_grace_is_ended(run_orchestra
     await asyncio.wait_for(closing, 2)
 
 
-async def test_no_trial_starts_while_it_stops(run_orchestrator, peers) -> None:
+async def test_no_trial_starts_while_it_stops(run_orchestrator, peers, wait_until_not_serving) -> None:
     """New trials are refused with UNAVAILABLE, and the health says NOT_SERVING, while others end."""
-    from grpc_health.v1 import health_pb2, health_pb2_grpc
-
     wire = await run_orchestrator()
     await wire.start(peers.params("alice"))
     alice = await peers.actor()
@@ -326,9 +343,7 @@ async def test_no_trial_starts_while_it_stops(run_orchestrator, peers) -> None:
     await environment.begin(b"")
     await alice.expect(RUNNING - 2, "observation")
     closing = asyncio.create_task(wire.orchestrator.close(grace=30))
-    health = health_pb2_grpc.HealthStub(wire.channel)
-    while (await health.Check(health_pb2.HealthCheckRequest())).status == health_pb2.HealthCheckResponse.SERVING:
-        await asyncio.sleep(0)
+    await wait_until_not_serving(wire.channel)
     with pytest.raises(grpc.aio.AioRpcError) as caught:
         await wire.start(peers.params("alice"))
     assert caught.value.code() is grpc.StatusCode.UNAVAILABLE

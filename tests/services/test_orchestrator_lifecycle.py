@@ -463,7 +463,9 @@ async def test_joining_as_what_cannot_be_had(wire, peers, slot, code) -> None:
 
 async def test_joining_by_class_takes_the_first_free_slot(wire, peers) -> None:
     """Slots are given in the order of the parameters; service actors are none."""
-    trial_id = await wire.start(peers.params("service", peers.client("one"), peers.client("two"), peers.client("three")))
+    trial_id = await wire.start(
+        peers.params("service", peers.client("one"), peers.client("two"), peers.client("three"))
+    )
     await wire.join_as(trial_id, "two")
     names = []
     for _ in range(2):

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import base64
+import contextlib
 import time
 
 import pytest
@@ -168,7 +169,5 @@ def test_a_file_that_cannot_be_read_is_named(tmp_path) -> None:
 @given(st.text(max_size=200))
 def test_any_text_is_parameters_or_one_error(text: str) -> None:
     """Whatever the file contains, the answer is parameters or a `UsageError`."""
-    try:
+    with contextlib.suppress(UsageError):
         parse_params(text)
-    except UsageError:
-        pass

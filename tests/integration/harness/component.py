@@ -204,7 +204,9 @@ async def _run(options: dict[str, Any]) -> None:
     await Component(**options).run()
     gc.collect()  # whoever was forgotten complains now
     others = asyncio.all_tasks() - {asyncio.current_task()}
-    tell("done", tasks=[str(task) for task in others])
+    # gRPC completes the calls of a stopped server in tasks of its own.
+    _, left = await asyncio.wait(others, timeout=2.0) if others else (set(), set())
+    tell("done", tasks=[str(task) for task in left])
 
 
 if __name__ == "__main__":

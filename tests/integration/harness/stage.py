@@ -55,7 +55,7 @@ class Process:
         self.expected_end = False
         self.is_frozen = False
         self.forgiven: tuple[str, ...] = ()
-        """Texts that its log may have although they are `FORBIDDEN`."""
+        """Texts that excuse what is `FORBIDDEN` in the same line of the log, or the next."""
         self._process = process
         self._news = asyncio.Event()
         self._readers = [asyncio.create_task(self._read_output()), asyncio.create_task(self._read_log())]
@@ -190,12 +190,10 @@ class Process:
             reader.cancel()
 
     def complaints(self) -> list[str]:
-        """Lines of its log that should not be there."""
-        return [
-            line
-            for line in self.log
-            if any(text in line for text in FORBIDDEN) and not any(text in line for text in self.forgiven)
-        ]
+        """Lines of its log that should not be there, each with the line before."""
+        pairs = zip(["", *self.log], self.log)
+        said = [f"{before} / {line}" for before, line in pairs if any(text in line for text in FORBIDDEN)]
+        return [line for line in said if not any(text in line for text in self.forgiven)]
 
 
 class Stage:

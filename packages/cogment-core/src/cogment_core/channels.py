@@ -20,6 +20,7 @@ from cogment_core.errors import EndpointError, UsageError
 from cogment_core.inprocess import InProcessEndpoint
 from cogment_core.lasting import LastingChannel
 from cogment_core.ports import check_port
+from cogment_core.tracking import TrackingChannel
 
 __all__ = [
     "CLIENT_OPTIONS",
@@ -163,13 +164,13 @@ def open_channel(endpoint: Endpoint, *, options: Options = ()) -> grpc.aio.Chann
         raise EndpointError(f"{redact_url(endpoint.url)!r} is not an address to connect to, as 'grpc://HOST:PORT' is")
     merged = _merged(CLIENT_OPTIONS, options)
     if not endpoint.using_ssl():
-        return grpc.aio.insecure_channel(url.address, merged)
+        return TrackingChannel(grpc.aio.insecure_channel(url.address, merged))
     credentials = grpc.ssl_channel_credentials(
         _pem("root_certificates", endpoint.root_certificates),
         _pem("private_key", endpoint.private_key),
         _pem("certificate_chain", endpoint.certificate_chain),
     )
-    return grpc.aio.secure_channel(url.address, credentials, merged)
+    return TrackingChannel(grpc.aio.secure_channel(url.address, credentials, merged))
 
 
 def open_lasting(endpoint: Endpoint, plain: Callable[[], grpc.aio.Channel] | None = None) -> LastingChannel:
@@ -246,7 +247,9 @@ class ChannelPool:
         self._closed = True
         lasting, self._lasting = self._lasting, {}
         channels, self._channels = self._channels, {}
-        for channel in (*lasting.values(), *channels.values()):
+        for connection in lasting.values():
+            await connection.close()
+        for channel in channels.values():
             await channel.close()
 
     def _check_place(self) -> None:

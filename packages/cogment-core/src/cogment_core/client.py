@@ -42,9 +42,7 @@ class ClientContext(Protocol):
         """The metadata that goes with every call."""
         ...
 
-    async def channel(
-        self, endpoint: Endpoint, service_type: ServiceType, *, stream_of: str = ""
-    ) -> grpc.aio.Channel:
+    async def channel(self, endpoint: Endpoint, service_type: ServiceType, *, stream_of: str = "") -> grpc.aio.Channel:
         """The channel to ``endpoint``; the Context keeps it, shares it and closes it.
 
         Args:

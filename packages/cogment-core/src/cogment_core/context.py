@@ -110,9 +110,7 @@ class Context:
         """The metadata that goes with every call."""
         return self._metadata.to_grpc_metadata()
 
-    async def channel(
-        self, endpoint: Endpoint, service_type: ServiceType, *, stream_of: str = ""
-    ) -> grpc.aio.Channel:
+    async def channel(self, endpoint: Endpoint, service_type: ServiceType, *, stream_of: str = "") -> grpc.aio.Channel:
         """The channel to ``endpoint``, shared by all that go there and closed with the Context.
 
         Args:
@@ -125,13 +123,18 @@ class Context:
             EndpointError: The endpoint cannot be understood, or leads nowhere.
             UnavailableError: The server of a stream cannot be reached.
         """
-        from cogment_core.channels import ChannelPool
         from cogment_core.resolution import resolve
+
+        resolved = resolve(endpoint, service_type)
+        pool = self._pool()
+        return await pool.lasting(resolved, stream_of) if stream_of else pool.get(resolved)
+
+    def _pool(self) -> ChannelPool:
+        from cogment_core.channels import ChannelPool
 
         if self._channels is None:
             self._channels = ChannelPool()
-        resolved = resolve(endpoint, service_type)
-        return await self._channels.lasting(resolved, stream_of) if stream_of else self._channels.get(resolved)
+        return self._channels
 
     # --- registering --------------------------------------------------------------------------------------------
 
@@ -350,8 +353,7 @@ class Context:
         """Stop serving and close all connections. Does nothing the second time."""
         if self._served is not None:
             await self._served.close()
-        if self._channels is not None:
-            await self._channels.close()
+        await self._pool().close()
 
     async def __aenter__(self: ContextT) -> ContextT:
         return self

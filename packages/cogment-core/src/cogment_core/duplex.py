@@ -126,7 +126,7 @@ class _GrpcDuplex(Generic[SendT, RecvT]):
 
     def _hand_over(self, message: RecvT, on_message: Callable[[RecvT], None]) -> bool:
         """Returns False if that was not possible, and finishes."""
-        if message is None:  # what gRPC makes of bytes that are no message of the right type
+        if message is None:  # what a client gets for bytes that are no message of the right type
             self._finish(ProtocolError("the peer sent a message that cannot be decoded"))
             return False
         try:
@@ -238,6 +238,9 @@ class ServerDuplex(_GrpcDuplex[SendT, RecvT]):
                     return
         except _GRPC_ERRORS as error:
             self._finish(_as_rpc_error(error))
+            return
+        except Exception as error:
+            self._finish(ProtocolError(f"the peer sent a message that cannot be decoded: {error}"))
             return
         # A client that closes its side still reads; one that is gone seems to have closed its side first.
         self._finish(None if self._write_error is None else _as_rpc_error(self._write_error))

@@ -6,7 +6,9 @@
 from __future__ import annotations
 
 import asyncio
+import importlib
 import math
+import socket
 import threading
 import time
 from collections.abc import Callable, Sequence
@@ -230,12 +232,31 @@ def serve_metrics(registry: CollectorRegistry, port: int, host: str) -> MetricsS
     Raises:
         UsageError: The address cannot be listened on, for example because the port is in use.
     """
-    from prometheus_client import start_http_server
-
     try:
-        server, thread = start_http_server(port, addr=host, registry=registry)
+        server = _http_server(registry, port, host)
     except (OSError, OverflowError) as error:
         raise UsageError(f"metrics cannot be served on {host}:{port}: {error}") from error
+    thread = threading.Thread(target=server.serve_forever, name="metrics", daemon=True)
+    thread.start()
     result = MetricsServer(server, thread)
     logger.info("metrics are served on http://%s:%d/metrics", host, result.port)
     return result
+
+
+def _http_server(registry: CollectorRegistry, port: int, host: str) -> WSGIServer:
+    """What ``prometheus_client.start_http_server`` makes; its older versions do not give it back."""
+    from socketserver import ThreadingMixIn
+    from wsgiref.simple_server import WSGIRequestHandler, WSGIServer, make_server
+
+    make_app = importlib.import_module("prometheus_client").make_wsgi_app
+    family = socket.getaddrinfo(host, port, type=socket.SOCK_STREAM, flags=socket.AI_PASSIVE)[0][0]
+
+    class Server(ThreadingMixIn, WSGIServer):
+        address_family = family
+        daemon_threads = True
+
+    class QuietHandler(WSGIRequestHandler):
+        def log_message(self, format: str, *args: Any) -> None:
+            """Scrapes are nothing to tell."""
+
+    return make_server(host, port, make_app(registry), Server, QuietHandler)

@@ -40,8 +40,8 @@ def guard(method: MethodT) -> MethodT:
     A ``grpc.aio`` method that raises a ``CancelledError`` of its own, because something that it waited for was
     cancelled, leaves its client without an answer until the deadline, if there is one (measured); and one that raises
     anything else sends the text of the exception to the client. Both become INTERNAL here, with a number that stands in
-    the log too. ``abort`` and the cancellation of the call itself pass. A request that cannot be decoded, which the
-    method would get as None, is an INVALID_ARGUMENT.
+    the log too. ``abort`` and the cancellation of the call itself pass. A request that cannot be decoded, which
+    `guarded` makes None, is an INVALID_ARGUMENT.
 
     Args:
         method: A coroutine function or an asynchronous generator function; others are left alone.
@@ -76,7 +76,7 @@ def guard(method: MethodT) -> MethodT:
 
 
 async def _check_request(request: Any, context: Any) -> None:
-    if request is None:  # what gRPC makes of bytes that are no message of the right type
+    if request is None:
         await context.abort(grpc.StatusCode.INVALID_ARGUMENT, "the request cannot be decoded")
 
 
@@ -133,7 +133,19 @@ _HANDLER_KINDS: dict[tuple[bool, bool], tuple[str, Callable[..., Any]]] = {
 
 def _guard_handler(handler: Any) -> Any:
     kind, make = _HANDLER_KINDS[handler.request_streaming, handler.response_streaming]
-    return make(guard(getattr(handler, kind)), handler.request_deserializer, handler.response_serializer)
+    deserializer = handler.request_deserializer
+    if deserializer is not None and not handler.request_streaming:
+        deserializer = functools.partial(_none_if_undecodable, deserializer)
+    return make(guard(getattr(handler, kind)), deserializer, handler.response_serializer)
+
+
+def _none_if_undecodable(deserializer: Callable[[bytes], Any], data: bytes) -> Any:
+    """Let the method be called, so that the guard around it can tell what is wrong."""
+    try:
+        return deserializer(data)
+    except Exception as error:
+        logger.debug("a request of %d bytes cannot be decoded: %s", len(data), error)
+        return None
 
 
 # --- version and status -----------------------------------------------------------------------------------------------

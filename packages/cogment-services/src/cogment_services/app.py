@@ -121,6 +121,8 @@ async def _started(server: Server, signals: _Signals) -> bool:
         starting.cancel()
         await asyncio.wait({starting})
         return False
+    if starting.exception() is not None:
+        await server.close(0.0)
     starting.result()
     return True
 

@@ -113,6 +113,9 @@ class ActorSession(Session):
             to: Names of actors, or of the environment (`env_name`); ``*`` for all actors, ``actor_class.*`` for all of
                 a class.
             to_environment: Deprecated: name the environment in ``to``.
+
+        Raises:
+            UsageError: ``to`` is no name and no names, or ``payload`` is no protobuf message.
         """
         receivers = receivers_of(to)
         if to_environment is not None:

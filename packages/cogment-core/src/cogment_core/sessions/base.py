@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import asyncio
+import logging
 from abc import ABC, abstractmethod
 from collections import deque
 from collections.abc import AsyncGenerator, Iterable
@@ -17,7 +18,7 @@ from cogment_core.enums import EventType
 from cogment_core.errors import ProtocolError, SpecsError, UsageError
 from cogment_core.events import ActorInfo, RecvEvent
 from cogment_core.logs import logger
-from cogment_core.payloads import decode
+from cogment_core.payloads import decode, require
 from cogment_core.sessions.link import Link
 from cogment_core.stream import Phase, Receipt, state_name
 
@@ -163,7 +164,9 @@ class Session(ABC):
         elif receipt is Receipt.NOTE:
             logger.info("%s: the Orchestrator says: %s", self, message.details)
         elif receipt is Receipt.IGNORE:
-            logger.warning("%s: ignored %s (%s) from the Orchestrator", self, state_name(message.state), kind)
+            # Both sides may announce the end at the same time.
+            level = logging.DEBUG if message.state == common_pb2.LAST else logging.WARNING
+            logger.log(level, "%s: ignored %s (%s) from the Orchestrator", self, state_name(message.state), kind)
 
     @abstractmethod
     def _receive_data(self, kind: str | None, message: Any, etype: EventType) -> None:
@@ -250,11 +253,15 @@ class Session(ABC):
             to: Names of actors; ``*`` for all, ``actor_class.*`` for all of a class.
             tick_id: The tick that it is for; -1 for the current one. Rewards for past ticks reach only the datalog.
             user_data: Anything for the receivers to interpret.
+
+        Raises:
+            UsageError: ``to`` is no name and no names, or ``user_data`` is no protobuf message.
         """
         if not self._may_send("a reward"):
             return
         source = common_pb2.RewardSource(sender_name=self.name, value=value, confidence=confidence)
         if user_data is not None:
+            require(user_data, None, f"{self}: the user data of a reward")
             source.user_data.Pack(user_data)
         for receiver in receivers_of(to):
             reward = common_pb2.Reward(tick_id=tick_id, receiver_name=receiver, value=value, sources=(source,))
@@ -265,6 +272,7 @@ class Session(ABC):
             return
         packed: AnyMessage | None = None
         if payload is not None:
+            require(payload, None, f"{self}: the payload of a message")
             packed = AnyMessage()
             packed.Pack(payload)
         for receiver in to:
@@ -280,5 +288,15 @@ class Session(ABC):
 
 
 def receivers_of(to: str | Iterable[str]) -> list[str]:
-    """The receivers that a user names; a single name is one receiver, not a sequence of letters."""
-    return [to] if isinstance(to, str) else list(to)
+    """The receivers that a user names; a single name is one receiver, not a sequence of letters.
+
+    Raises:
+        UsageError: These are no names.
+    """
+    given: Any = to
+    if isinstance(given, str):
+        return [given]
+    receivers: list[Any] = list(given) if isinstance(given, Iterable) else [given]
+    if not all(isinstance(receiver, str) for receiver in receivers):
+        raise UsageError(f"to has to be the name of a receiver, or a list of names, not {given!r}")
+    return receivers

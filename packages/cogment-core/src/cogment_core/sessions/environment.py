@@ -124,6 +124,9 @@ class EnvironmentSession(Session):
             payload: Anything for the receivers to interpret.
             to: Names of actors; ``*`` for all, ``actor_class.*`` for all of a class.
             to_environment: Deprecated, without effect.
+
+        Raises:
+            UsageError: ``to`` is no name and no names, or ``payload`` is no protobuf message.
         """
         if to_environment is not None:
             logger.deprecated("[EnvironmentSession.send_message(to_environment)] has no effect")

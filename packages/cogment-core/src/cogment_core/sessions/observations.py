@@ -2,7 +2,9 @@
 
 from __future__ import annotations
 
+import reprlib
 from collections.abc import Iterable, Sequence
+from typing import Any, cast
 
 from google.protobuf.message import Message
 
@@ -35,21 +37,24 @@ class ObservationPacker:
             The payloads, and for each actor the index of its payload.
 
         Raises:
-            UsageError: An actor gets no observation, or two; a target is unknown; an observation is of another type.
+            UsageError: These are no pairs; an actor gets no observation, or two; a target is unknown; an observation is
+                of another type.
         """
-        pairs = list(observations)
+        pairs = observations if type(observations) is list else _as_list(observations)
+        spaces = self._spaces
         payloads: list[bytes] = []
         actors_map = [_NOTHING] * len(self._actors)
         packed: dict[int, int] = {}
-        for target, observation in pairs:
+        for pair in pairs:
+            target, observation = pair if type(pair) is tuple and len(pair) == 2 else _as_pair(pair)
             indexes = self._targets(target)
-            if target in _EVERYBODY and len(pairs) > 1:
+            if len(pairs) > 1 and target in _EVERYBODY:
                 raise UsageError(f"the target {target!r} is for all actors: it has to be the only one")
             for index in indexes:
                 if actors_map[index] != _NOTHING:
                     raise UsageError(f"two observations for actor {self._actors[index][0]!r}")
-                if type(observation) is not self._spaces[index]:
-                    require(observation, self._spaces[index], self._describe(index))
+                if type(observation) is not spaces[index]:
+                    require(observation, spaces[index], self._describe(index))
                 # The same object for several actors is sent once.
                 payload = packed.get(id(observation))
                 if payload is None:
@@ -60,12 +65,13 @@ class ObservationPacker:
             raise UsageError(f"no observation for {self._names(actors_map)}: each actor has to get one")
         return payloads, actors_map
 
-    def _targets(self, target: str) -> Sequence[int]:
+    def _targets(self, target: object) -> Sequence[int]:
+        """Whom ``target`` names."""
+        if not isinstance(target, str):
+            raise UsageError(f"the target of an observation is the name of an actor, not {target!r}")
         index = self._index.get(target)
         if index is not None:
             return (index,)
-        if not isinstance(target, str):
-            raise UsageError(f"the target of an observation is the name of an actor, not {target!r}")
         if target in _EVERYBODY:
             return range(len(self._actors))
         wanted_class, _, wanted_name = target.partition(".")
@@ -87,3 +93,22 @@ class ObservationPacker:
         return ", ".join(
             repr(name) for (name, _), payload in zip(self._actors, actors_map, strict=True) if payload == _NOTHING
         )
+
+
+def _as_list(observations: object) -> list[Any]:
+    if not isinstance(observations, Iterable):
+        raise _no_pairs(observations)
+    return list(cast("Iterable[Any]", observations))
+
+
+def _as_pair(given: Any) -> tuple[Any, Any]:
+    if not isinstance(given, Sequence) or isinstance(given, str) or len(cast("Sequence[Any]", given)) != 2:
+        raise _no_pairs(given)
+    return given[0], given[1]
+
+
+def _no_pairs(given: object) -> UsageError:
+    return UsageError(
+        "observations have to be pairs of a target and an observation, for example [('*', observation)] or the items() "
+        f"of a dict, not {reprlib.repr(given)}"
+    )

@@ -14,10 +14,12 @@ from cogment_services.cli.version import version
 __all__ = ["cogment", "main"]
 
 
-_SETTINGS: dict[str, Any] = {
-    "help_option_names": ["-h", "--help"],
-    "token_normalize_func": lambda token: token.replace("-", "_"),  # --log-level for --log_level
-}
+def _normalize(token: str) -> str:
+    """Take ``--log-level`` for ``--log_level``."""
+    return token.replace("-", "_")
+
+
+_SETTINGS: dict[str, Any] = {"help_option_names": ["-h", "--help"], "token_normalize_func": _normalize}
 
 
 @click.group(invoke_without_command=True, context_settings=_SETTINGS)

@@ -41,7 +41,7 @@ def split_commas(ctx: click.Context, parameter: click.Parameter, value: tuple[st
 
     In the environment there is white space between items instead, and commas are part of them.
     """
-    if parameter.name is None or ctx.get_parameter_source(parameter.name) is not ParameterSource.COMMANDLINE:
+    if ctx.get_parameter_source(parameter.name or "") is not ParameterSource.COMMANDLINE:
         return value
     return tuple(item.strip() for part in value for item in part.split(",") if item.strip())
 

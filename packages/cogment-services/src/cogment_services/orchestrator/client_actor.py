@@ -103,6 +103,8 @@ class _Client:
         finally:
             if self._peer is not None:
                 self._peer.gone("the call ended")
+            if self._entered.done() and not self._entered.cancelled():
+                self._entered.exception()  # marks it as retrieved: the client may have left before it was
             receiving.cancel()
             await asyncio.wait({receiving})
 

@@ -16,7 +16,7 @@ import grpc.aio
 from cogment_core.api.common_pb2 import TrialParams
 from cogment_core.api.datalog_pb2 import DatalogSample, RunTrialDatalogInput
 from cogment_core.api.datalog_pb2_grpc import DatalogSPStub
-from cogment_core.errors import CogmentError, from_grpc
+from cogment_core.errors import from_grpc
 from cogment_core.logs import logger
 from cogment_core.tasks import TaskOwner
 from cogment_services.orchestrator.channels import Route
@@ -127,7 +127,7 @@ class DatalogStream:
             self._lose("it has ended the stream")
         except grpc.aio.AioRpcError as error:
             self._lose(str(from_grpc(error)))
-        except CogmentError as error:
+        except Exception as error:
             self._lose(str(error))
         finally:
             if self._limit is not None:

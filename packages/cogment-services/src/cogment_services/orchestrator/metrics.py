@@ -6,7 +6,7 @@
 from __future__ import annotations
 
 import time
-from collections.abc import Callable, Iterator
+from collections.abc import Callable, Generator
 from contextlib import contextmanager
 from typing import TYPE_CHECKING
 
@@ -52,7 +52,7 @@ class OrchestratorMetrics:
             self._collectors.dropped.inc()
 
     @contextmanager
-    def collecting_garbage(self) -> Iterator[None]:
+    def collecting_garbage(self) -> Generator[None, None, None]:
         """Measure how long forgetting ended trials takes."""
         started = time.perf_counter()
         yield

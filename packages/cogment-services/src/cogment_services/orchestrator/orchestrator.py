@@ -16,6 +16,7 @@ from cogment_core.api.orchestrator_pb2_grpc import (
 from cogment_core.endpoints import Endpoint
 from cogment_core.inprocess import InProcessEndpoint, InProcessServer
 from cogment_core.parameters import TrialParameters
+from cogment_core.serving import guarded
 from cogment_services.orchestrator.channels import PeerChannels
 from cogment_services.orchestrator.client_actor import ClientActorService
 from cogment_services.orchestrator.hooks import Hooks
@@ -114,8 +115,8 @@ class Orchestrator:
         self._lifecycle = LifecycleService(self._trials)
         self._client_actors = ClientActorService(self._trials)
         self._server = InProcessServer("orchestrator")
-        add_TrialLifecycleSPServicer_to_server(self._lifecycle, self._server)
-        add_ClientActorSPServicer_to_server(self._client_actors, self._server)
+        add_TrialLifecycleSPServicer_to_server(self._lifecycle, guarded(self._server))
+        add_ClientActorSPServicer_to_server(self._client_actors, guarded(self._server))
         self._listeners = Listeners(host, port, actor_port, tls)
         self._closing: asyncio.Task[None] | None = None
         self._patience: asyncio.Event = asyncio.Event()

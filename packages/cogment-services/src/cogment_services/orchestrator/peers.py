@@ -81,9 +81,13 @@ class ServicePeer:
         self._farewells = farewells
         self._waiting: list[Any] = []
         self._duplex: Duplex[Any, Any] | None = None
+        failure: Exception | None = None
         if route.local is not None:
-            self._open(route.local)
-        self._task = tasks.spawn(self._run(route, service), what=what)
+            try:
+                self._open(route.local)
+            except Exception as error:
+                failure = error
+        self._task = tasks.spawn(self._run(route, service, failure), what=what)
 
     def send(self, message: Any) -> None:
         """See `Peer.send`."""
@@ -111,18 +115,25 @@ class ServicePeer:
         else:
             self._gone(f"{BACKLOG_LIMIT} messages wait for the stream to open")
 
-    async def _run(self, route: Route, service: str) -> None:
+    async def _run(self, route: Route, service: str, failure: Exception | None) -> None:
         try:
+            if failure is not None:
+                raise failure
             async with route.channel(service) as channel:
-                duplex = self._duplex or self._open(channel)
-                try:
-                    await duplex.receive(self._on_message)
-                finally:
-                    duplex.abandon()
+                await self._listen(self._duplex or self._open(channel))
             reason = "the stream ended"
         except CogmentError as error:
             reason = str(error)
+        except Exception as error:
+            logger.exception("%s failed", self._what)
+            reason = str(error)
         self._tell(reason)
+
+    async def _listen(self, duplex: Duplex[Any, Any]) -> None:
+        try:
+            await duplex.receive(self._on_message)
+        finally:
+            duplex.abandon()
 
     def _open(self, channel: Any) -> Duplex[Any, Any]:
         self._duplex = of_call(self._stub(channel).RunTrial(metadata=(("trial-id", self._trial_id),)))

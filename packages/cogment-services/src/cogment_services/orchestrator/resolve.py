@@ -7,12 +7,13 @@ from __future__ import annotations
 
 import ipaddress
 import re
-from collections.abc import Callable, Iterable, Mapping
+from collections.abc import Callable, Iterable, Iterator, Mapping
 from typing import TYPE_CHECKING
 
 from cogment_core.api.common_pb2 import ActorParams, EnvironmentParams, TrialParams
 from cogment_core.endpoints import ClientUrl, DiscoverUrl, Endpoint, GrpcUrl, ServiceType, parse_url, redact_url
 from cogment_core.errors import EndpointError
+from cogment_core.inprocess import InProcessEndpoint
 from cogment_services.orchestrator.channels import PeerChannels, Route
 from cogment_services.orchestrator.world import Routes
 
@@ -49,23 +50,26 @@ class AttachedComponents:
     """What is attached to the Orchestrator within its process."""
 
     def __init__(self) -> None:
-        self._found: list[tuple[Component, Endpoint]] = []
+        self._found: list[tuple[Component, InProcessEndpoint]] = []
 
-    def add(self, components: Iterable[Component], endpoint: Endpoint) -> None:
-        """Attach ``components``, which are reached at ``endpoint``."""
-        self._found.extend((component, endpoint) for component in components)
+    def add(self, components: Iterable[Component], endpoint: InProcessEndpoint) -> None:
+        """Attach ``components``, which are reached at ``endpoint`` until its server is stopped."""
+        self._found = [*self._of_servers_that_run(), *((component, endpoint) for component in components)]
 
-    def find(self, wanted: ServiceType, properties: Mapping[str, str]) -> Endpoint | None:
+    def find(self, wanted: ServiceType, properties: Mapping[str, str]) -> InProcessEndpoint | None:
         """Where the first component of this type with these properties is, None if there is none."""
-        for component, endpoint in self._found:
+        for component, endpoint in self._of_servers_that_run():
             if component.type is wanted and _fits(component, properties):
                 return endpoint
         return None
 
     def known(self, wanted: ServiceType) -> str:
         """What there is of this type, for messages."""
-        names = [_describe(component) for component, _ in self._found if component.type is wanted]
+        names = [_describe(component) for component, _ in self._of_servers_that_run() if component.type is wanted]
         return ", ".join(names) or "none"
+
+    def _of_servers_that_run(self) -> Iterator[tuple[Component, InProcessEndpoint]]:
+        return (found for found in self._found if not found[1].server.is_stopped)
 
 
 def _fits(component: Component, properties: Mapping[str, str]) -> bool:

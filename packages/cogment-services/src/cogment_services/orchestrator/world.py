@@ -7,7 +7,7 @@ import time
 from collections.abc import Callable, Sequence
 from dataclasses import dataclass
 from functools import partial
-from typing import Any, cast
+from typing import Any
 
 from cogment_core.api.agent_pb2_grpc import ServiceActorSPStub
 from cogment_core.api.common_pb2 import ENDED, ActorRunTrialInput, ActorRunTrialOutput, TrialState
@@ -217,9 +217,9 @@ class TrialWorld:
         if handle is not None:
             handle.cancel()
 
-    def state_changed(self, state: int) -> None:
+    def state_changed(self, state: TrialState.ValueType) -> None:
         """See `Effects.state_changed`."""
-        self._on_state(cast("TrialState.ValueType", state))
+        self._on_state(state)
         if state == ENDED:
             self._loop.call_soon(self._end)  # the engine hands over the last samples after it has said so
 

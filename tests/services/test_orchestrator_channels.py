@@ -1,0 +1,76 @@
+"""Connections of the Orchestrator to the services of its trials."""
+
+from __future__ import annotations
+
+import asyncio
+
+import pytest
+from hypothesis import given
+from hypothesis import strategies as st
+
+from cogment_core.api.common_pb2 import ENDED, NORMAL
+from cogment_core.errors import UsageError
+from cogment_core.inprocess import InProcessEndpoint, InProcessServer
+from cogment_services.orchestrator import channels as module
+from cogment_services.orchestrator.channels import Pacer, PeerChannels
+
+
+async def test_all_trials_share_one_connection_to_an_address(wire, peers) -> None:
+    """However many streams there are, there is one connection for each address."""
+    for _ in range(5):
+        await wire.start(peers.params("alice", "bob"))
+    for _ in range(10):
+        await (await peers.actor()).expect(NORMAL, "init_input")
+    assert list(wire.orchestrator._channels._shared) == [peers.address]
+
+
+@pytest.mark.parametrize("reached", [True, False])
+async def test_a_connection_that_nobody_uses_is_closed(wire, peers, monkeypatch, reached) -> None:
+    """It is kept for a while, for the next trial; one that led nowhere is not."""
+    monkeypatch.setattr(module, "IDLE_TIMEOUT", 0.05 if reached else 60.0)
+    params = peers.params("alice")
+    if not reached:
+        params.actors[0].endpoint = "grpc://127.0.0.1:9"
+    watch = await wire.watch(ENDED)
+    trial_id = await wire.start(params)
+    if reached:
+        alice = await peers.actor()
+        await wire.terminate(trial_id, hard=True)
+        alice.over.set()
+    await watch.next()
+    for _ in range(1000):
+        if not wire.orchestrator._channels._shared:
+            return
+        await asyncio.sleep(0.005)
+    pytest.fail("the connection is still there")
+
+
+async def test_channels_within_the_process_last_as_long_as_their_servers() -> None:
+    """They are shared, and forgotten once their server is stopped."""
+    channels = PeerChannels()
+    one, two = InProcessServer("one"), InProcessServer("two")
+    assert channels.local(InProcessEndpoint(one)) is channels.local(InProcessEndpoint(one))
+    await one.stop()
+    channels.local(InProcessEndpoint(two))
+    assert list(channels._local) == [two]
+    await channels.close()
+    with pytest.raises(UsageError, match="closed"):
+        channels.local(InProcessEndpoint(two))
+
+
+@given(st.lists(st.floats(0, 3), max_size=300), st.integers(1, 20), st.floats(1, 100))
+def test_a_burst_is_let_through_and_then_the_rate(pauses: list[float], burst: int, rate: float) -> None:
+    """In any stretch of time no more streams are opened than the burst and what the rate allows."""
+    pacer = Pacer(burst, rate)
+    now = 100.0
+    opened: list[float] = []
+    for pause in pauses:
+        now += pause
+        opened.append(now + pacer.delay(now))
+    assert opened == sorted(opened)
+    for first, start in enumerate(opened):
+        for last in range(first, len(opened)):
+            assert last - first + 1 <= burst + 1 + (opened[last] - start) * rate + 1e-6
+    fresh = Pacer(burst, rate)
+    assert all(fresh.delay(5.0) < 1e-6 for _ in range(burst))
+    assert fresh.delay(5.0) > 1e-3
