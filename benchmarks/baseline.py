@@ -10,6 +10,7 @@ from typing import Any
 
 import grpc
 import grpc.aio
+
 from cogment.api import common_pb2, environment_pb2
 
 METHOD = "/benchmark.Echo/Echo"
@@ -87,8 +88,8 @@ async def _echo(requests: AsyncIterator[bytes], context: Any) -> None:
 async def serve_echo() -> tuple[Any, int]:
     """A raw grpc.aio echo server on a free port of the loopback interface."""
     server = grpc.aio.server()
-    handler = grpc.stream_stream_rpc_method_handler(_echo)
-    server.add_generic_rpc_handlers((grpc.method_handlers_generic_handler("benchmark.Echo", {"Echo": handler}),))
+    handlers: dict[str, Any] = {"Echo": grpc.stream_stream_rpc_method_handler(_echo)}
+    server.add_generic_rpc_handlers((grpc.method_handlers_generic_handler("benchmark.Echo", handlers),))
     port = server.add_insecure_port("127.0.0.1:0")
     await server.start()
     return server, port
@@ -99,7 +100,7 @@ async def echo_round_trips(port: int, rounds: int, payload: int, streams: int = 
     content = b"o" * payload
 
     async def one_stream(channel: grpc.aio.Channel) -> None:
-        calls = [channel.stream_stream(METHOD)() for _ in range(hops)]
+        calls: list[Any] = [channel.stream_stream(METHOD)() for _ in range(hops)]
         for _ in range(rounds):
             for call in calls:
                 await call.write(content)

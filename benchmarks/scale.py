@@ -21,7 +21,7 @@ import cogment
 import processes
 from cogment_services.orchestrator import Orchestrator
 from processes import Child
-from workload import SETTINGS, Case, Workload, parameters
+from workload import SETTINGS, Case, Workload, parameters, run_to_the_end
 
 TRIALS = [1, 10, 100, 1000]
 ACTORS = [1, 10, 50, 200]
@@ -45,12 +45,7 @@ async def run_point(trials: int, actors: int, actor_steps: int) -> dict[str, flo
         params = parameters(Case(trials, actors, 64), steps)
         before = resident_bytes()
         begin = time.monotonic()
-        for _ in range(trials):
-            await controller.start_trial(trial_params=params)
-        peak = resident_bytes()
-        while len(workload.spans) < trials:
-            await asyncio.sleep(0.02)
-            peak = max(peak, resident_bytes())
+        await run_to_the_end(controller, params, trials)
         seconds = max(span.end for span in workload.spans) - begin
     latencies = sorted(latency for span in workload.spans for latency in span.latencies)
     return {
@@ -60,7 +55,7 @@ async def run_point(trials: int, actors: int, actor_steps: int) -> dict[str, flo
         "us_per_actor_step": seconds / (trials * steps * actors) * 1e6,
         "p50_ms": latencies[len(latencies) // 2] * 1000,
         "p99_ms": latencies[len(latencies) * 99 // 100] * 1000,
-        "kb_per_trial": (peak - before) / trials / 1000,
+        "kb_per_trial": (resident_bytes() - before) / trials / 1000,
     }
 
 
@@ -110,7 +105,7 @@ def main() -> None:
     options = parser.parse_args()
     points = [(trials, 1) for trials in TRIALS] + [(1, actors) for actors in ACTORS[1:]]
     print("trials  actors   steps/s   us/actor-step   p50 ms   p99 ms   kB/trial")
-    figures = []
+    figures: list[dict[str, float]] = []
     for trials, actors in points:
         figure = _in_own_process(run_point, trials, actors, options.steps)
         figures.append(figure)
@@ -121,7 +116,9 @@ def main() -> None:
         )
     for trials in (100, 1000):
         figures.append(_in_own_process(idle_trials, trials))
-        print(f"{trials:>6}  idle trials: {figures[-1]['idle_kb_per_trial']:.1f} kB each in the Orchestrator", flush=True)
+        print(
+            f"{trials:>6}  idle trials: {figures[-1]['idle_kb_per_trial']:.1f} kB each in the Orchestrator", flush=True
+        )
     if options.json:
         with open(options.json, "w") as file:
             json.dump(figures, file, indent=1)

@@ -14,8 +14,9 @@ import contextlib
 import json
 import statistics
 import time
-from collections.abc import AsyncIterator, Callable
+from collections.abc import AsyncGenerator, Callable
 from dataclasses import asdict, dataclass, field
+from pathlib import Path
 from typing import Any
 
 import cogment
@@ -23,7 +24,7 @@ import processes
 from baseline import coroutine_steps, echo_round_trips
 from cogment_services.orchestrator import Orchestrator
 from processes import Child
-from workload import CASES, SETTINGS, Case, Span, Workload, parameters
+from workload import CASES, SETTINGS, Case, Span, Workload, parameters, run_to_the_end
 
 
 @dataclass
@@ -35,7 +36,7 @@ class Layout:
     """Endpoint for the trial parameters."""
     actors: str
     """Endpoint for the trial parameters."""
-    children: dict[str, Child] = field(default_factory=dict)
+    children: dict[str, Child] = field(default_factory=dict[str, Child])
     spans: Callable[[], list[Span]] = list
     """The spans of the trials so far."""
 
@@ -53,7 +54,7 @@ class Figure:
 
 
 @contextlib.asynccontextmanager
-async def in_process() -> AsyncIterator[Layout]:
+async def in_process() -> AsyncGenerator[Layout, None]:
     """Everything in this process, no gRPC."""
     workload = Workload()
     context = cogment.Context(user_id="benchmark", cog_settings=SETTINGS, prometheus_registry=None)
@@ -64,7 +65,7 @@ async def in_process() -> AsyncIterator[Layout]:
 
 
 @contextlib.asynccontextmanager
-async def one_process() -> AsyncIterator[Layout]:
+async def one_process() -> AsyncGenerator[Layout, None]:
     """Everything in this process, over gRPC."""
     workload = Workload()
     async with Orchestrator(port=0) as orchestrator:
@@ -72,12 +73,14 @@ async def one_process() -> AsyncIterator[Layout]:
             processes.register(context, workload, "both")
             serving = asyncio.get_running_loop().create_task(context.serve_all_registered())
             url = f"grpc://127.0.0.1:{await context.wait_until_serving()}"
-            yield Layout(cogment.Endpoint(f"grpc://127.0.0.1:{orchestrator.port}"), url, url, spans=lambda: workload.spans)
+            yield Layout(
+                cogment.Endpoint(f"grpc://127.0.0.1:{orchestrator.port}"), url, url, spans=lambda: workload.spans
+            )
         await serving
 
 
 @contextlib.asynccontextmanager
-async def two_processes() -> AsyncIterator[Layout]:
+async def two_processes() -> AsyncGenerator[Layout, None]:
     """Orchestrator and environment | actors."""
     children = {
         "orchestrator+environment": Child(processes.orchestrator_with_environment),
@@ -94,7 +97,7 @@ async def two_processes() -> AsyncIterator[Layout]:
 
 
 @contextlib.asynccontextmanager
-async def three_processes() -> AsyncIterator[Layout]:
+async def three_processes() -> AsyncGenerator[Layout, None]:
     """Orchestrator | environment | actors."""
     children = {
         "orchestrator": Child(processes.orchestrator),
@@ -128,9 +131,7 @@ async def run_trials(layout: Layout, case: Case, steps: int) -> tuple[float, dic
         before = {name: child.ask("usage").cpu for name, child in layout.children.items()}
         own = time.process_time()
         params = parameters(case, steps, layout.environment, layout.actors)
-        ids = [await controller.start_trial(trial_params=params) for _ in range(case.trials)]
-        while len(layout.spans()) < known + len(ids):
-            await asyncio.sleep(0.05)
+        await run_to_the_end(controller, params, case.trials)
         cpu = {name: child.ask("usage").cpu - before[name] for name, child in layout.children.items()}
         cpu = cpu or {"all": time.process_time() - own}
     spans = layout.spans()[known:]
@@ -153,7 +154,9 @@ async def measure(name: str, case: Case, seconds: float, repeats: int, echo: Chi
         try:
             rate, _ = await run_trials(layout, case, 50)
             steps = max(50, int(rate * seconds / case.trials))
-            rates, floors, cpus = [], [], []
+            rates: list[float] = []
+            floors: list[float] = []
+            cpus: list[dict[str, float]] = []
             for _ in range(repeats):
                 floors.append(await floor(case, hops, steps, echo))
                 rate, cpu = await run_trials(layout, case, steps)
@@ -178,7 +181,21 @@ def show(figure: Figure) -> None:
     )
 
 
-async def main() -> None:
+async def measure_all(cases: list[Case], layouts: list[str], seconds: float, repeats: int) -> list[Figure]:
+    """Measure and print each case in each layout."""
+    figures: list[Figure] = []
+    echo = Child(processes.echo)
+    try:
+        for case in cases:
+            for name in layouts:
+                figures.append(await measure(name, case, seconds, repeats, echo))
+                show(figures[-1])
+    finally:
+        echo.stop()
+    return figures
+
+
+def main() -> None:
     """Measure what the command line asks for."""
     parser = argparse.ArgumentParser(description=__doc__)
     parser.add_argument("--layout", choices=LAYOUTS, action="append", help="only this layout (may be repeated)")
@@ -187,21 +204,12 @@ async def main() -> None:
     parser.add_argument("--repeats", type=int, default=3, help="measurements of each kind (%(default)s)")
     parser.add_argument("--json", metavar="FILE", help="write the figures here, too")
     options = parser.parse_args()
+    cases = [case for case in CASES if not options.case or str(case) in options.case]
     print(f"{'trials x actors':<14} {'layout':<36} {'steps/s':>9} {'floor/s':>9} {'ratio':>6}   CPU ms per step")
-    figures = []
-    echo = Child(processes.echo)
-    try:
-        for case in CASES:
-            for name in LAYOUTS:
-                if (not options.case or str(case) in options.case) and (not options.layout or name in options.layout):
-                    figures.append(await measure(name, case, options.seconds, options.repeats, echo))
-                    show(figures[-1])
-    finally:
-        echo.stop()
+    figures = asyncio.run(measure_all(cases, options.layout or list(LAYOUTS), options.seconds, options.repeats))
     if options.json:
-        with open(options.json, "w") as file:
-            json.dump([asdict(figure) for figure in figures], file, indent=1)
+        Path(options.json).write_text(json.dumps([asdict(figure) for figure in figures], indent=1))
 
 
 if __name__ == "__main__":
-    asyncio.run(main())
+    main()

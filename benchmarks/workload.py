@@ -2,14 +2,16 @@
 
 from __future__ import annotations
 
+import asyncio
 import logging
 import time
 from dataclasses import dataclass
 from types import SimpleNamespace
 from typing import Any
 
-import cogment
 from google.protobuf.wrappers_pb2 import BytesValue
+
+import cogment
 
 logging.getLogger("cogment.sdk").setLevel(logging.ERROR)  # thousands of trials are ended on purpose
 
@@ -17,9 +19,7 @@ ACTOR_CLASS = "echo"
 
 SETTINGS: Any = SimpleNamespace(
     actor_classes=cogment.ActorClassList(
-        cogment.ActorClass(
-            name=ACTOR_CLASS, config_type=None, action_space=BytesValue, observation_space=BytesValue
-        )
+        cogment.ActorClass(name=ACTOR_CLASS, config_type=None, action_space=BytesValue, observation_space=BytesValue)
     ),
     trial=SimpleNamespace(config_type=None),
     environment=SimpleNamespace(config_type=BytesValue),
@@ -93,8 +93,8 @@ class Workload:
                 session.produce_observations(observations)
             elif span.steps == steps:
                 span.end = time.monotonic()
+                self.spans.append(span)
                 session.end(observations)
-        self.spans.append(span)
 
     async def idle_environment(self, session: cogment.environment.EnvironmentSession) -> None:
         """Send one observation, and wait for the end."""
@@ -126,3 +126,21 @@ def parameters(case: Case, steps: int, environment: str = "", actors: str = "") 
             for index in range(case.actors)
         ],
     )
+
+
+async def run_to_the_end(controller: cogment.control.Controller, params: cogment.TrialParameters, trials: int) -> None:
+    """Start ``trials`` trials, and return when all have ended."""
+    ids: set[str] = set()
+    ended: set[str] = set()
+    watching = controller.watch_trials([cogment.TrialState.ENDED])
+
+    async def watch() -> None:
+        async for info in watching:
+            ended.add(info.trial_id)
+            if len(ids) == trials and ids <= ended:
+                return
+
+    watcher = asyncio.get_running_loop().create_task(watch())
+    for _ in range(trials):
+        ids.add(await controller.start_trial(trial_params=params))
+    await watcher

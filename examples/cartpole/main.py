@@ -2,8 +2,9 @@
 
 import argparse
 import asyncio
+import signal
 import sys
-from collections.abc import Callable
+from collections.abc import Awaitable, Callable
 from pathlib import Path
 
 from rich.console import Console
@@ -54,8 +55,8 @@ def main() -> int:
     status = 0
     try:
         with report.shown():
-            asyncio.run(run(settings, report))
-    except KeyboardInterrupt:
+            asyncio.run(cancelled_by_ctrl_c(run(settings, report)))
+    except (KeyboardInterrupt, asyncio.CancelledError):
         console.print("\nInterrupted.")
         status = 130
     except cogment.CogmentError as error:
@@ -70,6 +71,14 @@ def main() -> int:
     if status == 0:
         console.print(what_next(options))
     return status
+
+
+async def cancelled_by_ctrl_c(work: Awaitable[None]) -> None:
+    """Cancel ``work`` when Ctrl-C is pressed. From Python 3.11 on, `asyncio.run` does so by itself."""
+    task = asyncio.current_task()
+    if sys.version_info < (3, 11) and sys.platform != "win32" and task is not None:
+        asyncio.get_running_loop().add_signal_handler(signal.SIGINT, task.cancel)
+    await work
 
 
 def parse_arguments() -> argparse.Namespace:

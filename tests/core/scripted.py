@@ -284,7 +284,8 @@ class World:
 
     async def datalog(self, impl: Any, trial: str = "trial", user: str = "user") -> Any:
         """A call of the datalog service; ``impl`` is registered first."""
-        self.context.register_datalog(impl)
+        if impl is not None:
+            self.context.register_datalog(impl)
         stub: Any = datalog_pb2_grpc.DatalogSPStub(await self.channel())
         return stub.RunTrialDatalog(metadata=(("trial-id", trial), ("user-id", user)))
 

@@ -6,6 +6,7 @@ import asyncio
 import json
 import multiprocessing
 import os
+import signal
 import socket
 import sys
 from collections.abc import AsyncIterator
@@ -289,6 +290,47 @@ async def test_a_closed_pool_closes_its_channels(serve: Serving):
         pool.get(Endpoint(f"grpc://127.0.0.1:{port}"))
 
 
+async def test_closing_ends_calls_that_are_read_from(serve: Serving):
+    """Whoever reads from a stream when its channel is closed is told, whatever the version of grpcio."""
+
+    async def method(request: Any, context: Any) -> None:
+        await context.write(b"first")
+        await asyncio.Event().wait()
+
+    server = create_server()
+    server.add_generic_rpc_handlers((AnyMethod(method),))
+    port = bind(server, ServedEndpoint(host="127.0.0.1"))
+    await server.start()
+    channel = open_channel(Endpoint(f"grpc://127.0.0.1:{port}"))
+    call = channel.unary_stream("/test.Service/Do")(b"")
+    assert await call.read() == b"first"
+    reading = asyncio.create_task(call.read())
+    await asyncio.sleep(0)
+    await channel.close()
+    await asyncio.wait({reading}, timeout=5)
+    assert reading.cancelled()
+    await server.stop(None)
+
+
+async def test_closing_with_grace_lets_calls_end(serve: Serving):
+    """A channel that is closed with grace waits for its calls."""
+    port = await serve(ServedEndpoint(host="127.0.0.1"))
+    channel = open_channel(Endpoint(f"grpc://127.0.0.1:{port}"))
+    await channel.channel_ready()
+    asking = asyncio.create_task(version(channel))
+    await asyncio.sleep(0)
+    await channel.close(5)
+    assert (await asking).versions
+
+
+class AnyMethod(grpc.GenericRpcHandler):
+    def __init__(self, method: Any) -> None:
+        self._handler = grpc.unary_stream_rpc_method_handler(method)
+
+    def service(self, handler_call_details: Any) -> Any:
+        return self._handler
+
+
 def test_a_pool_belongs_to_one_event_loop():
     """Using a pool in a second event loop, or in none, is an error that says so, not a call that hangs."""
     pool = ChannelPool()
@@ -384,9 +426,7 @@ def test_retried_methods_exist_and_only_ask():
         trial_datastore_pb2,
     )
     services = {
-        service.full_name: service
-        for module in modules
-        for service in module.DESCRIPTOR.services_by_name.values()
+        service.full_name: service for module in modules for service in module.DESCRIPTOR.services_by_name.values()
     }
     (config,) = json.loads(IDEMPOTENT)["methodConfig"]
     for name in config["name"]:
@@ -406,3 +446,114 @@ async def test_asking_rides_over_a_restart(serve: Serving):
         assert not asking.done()
         await serve(ServedEndpoint(port, host="127.0.0.1"))
         await asking
+
+
+# --- lost peers -------------------------------------------------------------------------------------------------------
+
+PEER = """
+import asyncio, sys
+import grpc, grpc.aio
+
+async def method(request, context):
+    await context.write(b"first")
+    await asyncio.Event().wait()
+
+class AnyMethod(grpc.GenericRpcHandler):
+    def service(self, details):
+        return grpc.unary_stream_rpc_method_handler(method)
+
+async def serve():
+    server = grpc.aio.server(handlers=[AnyMethod()])
+    print(server.add_insecure_port("127.0.0.1:0"), flush=True)
+    await server.start()
+    await server.wait_for_termination()
+
+async def call(port):
+    async with grpc.aio.insecure_channel(f"127.0.0.1:{port}") as channel:
+        async for reply in channel.unary_stream("/test.Service/Do")(b""):
+            print(reply.decode(), flush=True)
+
+asyncio.run(serve() if sys.argv[1] == "serve" else call(sys.argv[2]))
+"""
+
+
+@pytest.fixture
+async def stock_peer() -> AsyncIterator[Any]:
+    """Starts a process that uses gRPC with stock options, and gives it and the first line that it prints."""
+    processes = []
+
+    async def start(*arguments: str) -> tuple[asyncio.subprocess.Process, str]:
+        process = await asyncio.create_subprocess_exec(
+            sys.executable, "-c", PEER, *arguments, stdout=asyncio.subprocess.PIPE, stderr=asyncio.subprocess.DEVNULL
+        )
+        processes.append(process)
+        assert process.stdout is not None
+        return process, (await asyncio.wait_for(process.stdout.readline(), 30)).decode().strip()
+
+    yield start
+    for process in processes:
+        process.kill()
+        await process.wait()
+
+
+async def idle_stream(port: str | int, options: channels.Options = ()) -> tuple[grpc.aio.Channel, asyncio.Task[Any]]:
+    """A call that has begun, and a task that reads what never comes."""
+    channel = open_channel(Endpoint(f"grpc://127.0.0.1:{port}"), options=options)
+    call = channel.unary_stream("/test.Service/Do")(b"")
+    assert await call.read() == b"first"
+    return channel, asyncio.create_task(call.read())
+
+
+async def our_server(method: Any) -> tuple[grpc.aio.Server, int]:
+    server = create_server()
+    server.add_generic_rpc_handlers((AnyMethod(method),))
+    port = bind(server, ServedEndpoint(host="127.0.0.1"))
+    await server.start()
+    return server, port
+
+
+@pytest.mark.slow
+async def test_idle_streams_live(stock_peer: Any):
+    """An idle stream is not taken for abuse: to a stock server, and, watched, to a server of ours."""
+
+    async def method(request: Any, context: Any) -> None:
+        await context.write(b"first")
+        await asyncio.Event().wait()
+
+    _, stock_port = await stock_peer("serve")
+    server, our_port = await our_server(method)
+    streams = [await idle_stream(stock_port), await idle_stream(our_port, WATCHFUL_CLIENT_OPTIONS)]
+    done, _ = await asyncio.wait([reading for _, reading in streams], timeout=32)
+    assert not done
+    for channel, reading in streams:
+        await channel.close()
+        await asyncio.wait({reading})
+    await server.stop(None)
+
+
+@pytest.mark.slow
+async def test_frozen_peers_are_lost(stock_peer: Any):
+    """A watchful client, and any server of ours, know a frozen peer after 8 s."""
+    gone = asyncio.Event()
+
+    async def method(request: Any, context: Any) -> None:
+        try:
+            await context.write(b"first")
+            await asyncio.Event().wait()
+        finally:
+            gone.set()
+
+    frozen_server, stock_port = await stock_peer("serve")
+    server, our_port = await our_server(method)
+    frozen_client, first = await stock_peer("call", str(our_port))
+    assert first == "first"
+    channel, reading = await idle_stream(stock_port, WATCHFUL_CLIENT_OPTIONS)
+    for process in (frozen_server, frozen_client):
+        os.kill(process.pid, signal.SIGSTOP)
+    await asyncio.wait_for(gone.wait(), 12)
+    await asyncio.wait({reading}, timeout=5)
+    error = reading.exception()
+    assert isinstance(error, grpc.aio.AioRpcError)
+    assert error.code() is grpc.StatusCode.UNAVAILABLE
+    await channel.close()
+    await server.stop(None)

@@ -622,6 +622,32 @@ async def test_sending_is_a_call_of_the_other_ends_callback(in_process: Transpor
     await within(receiving)
 
 
+async def test_a_callback_may_give_up_at_once(in_process: Transport):
+    """A callback that abandons its call at the first message that is pushed to it gets no other one."""
+    got: list[bytes] = []
+    ended: asyncio.Future[BaseException | None] = asyncio.get_running_loop().create_future()
+
+    async def method(_requests: Any, context: Any) -> None:
+        end = duplex.of_context(context)
+
+        def on_message(message: bytes) -> None:
+            got.append(message)
+            end.abandon()
+
+        receiving = asyncio.create_task(end.receive(on_message))
+        await asyncio.wait({receiving})
+        ended.set_result(receiving.exception())
+
+    end = await in_process.open(method)
+    while not in_process.server._exchanges or not got:
+        await asyncio.sleep(0)
+        end.send(b"x")
+    end.send(b"y")
+    assert isinstance(await within(ended), UnavailableError)
+    assert got == [b"x"]
+    await within(end.receive(Kept()))
+
+
 async def test_a_failing_receiver_does_not_hurt_the_sender(in_process: Transport):
     """In process, too, what a callback raises is not raised by `send`; what is sent afterwards is dropped."""
     ends: list[Any] = []

@@ -117,9 +117,7 @@ def failing(kind: str, error: BaseException) -> Callable[..., Any]:
 
 
 @pytest.mark.parametrize("kind", MAKERS)
-async def test_what_a_method_raises_stays_in_the_log(
-    transport: Transport, kind: str, caplog: pytest.LogCaptureFixture
-):
+async def test_what_a_method_raises_stays_in_the_log(transport: Transport, kind: str, caplog: pytest.LogCaptureFixture):
     """A caller gets INTERNAL and a number; the exception and its traceback are in the log under that number."""
     do = await transport.serve(kind, failing(kind, ValueError(SECRET)))
     error = await outcome(do() if kind.startswith("stream") else do(b""))

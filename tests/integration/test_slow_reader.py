@@ -17,7 +17,9 @@ async def test_an_actor_that_never_reads_is_done_without(stage) -> None:
     as if it were not there."""
     orchestrator, others = await stage.cast(others=["environment", "actor"])
     # What gRPC logs once the call of the client, which does not take its status either, breaks.
-    orchestrator.forgiven = ("ExecuteBatchError raised in core by servicer method [/cogmentAPI.ClientActorSP/RunTrial]",)
+    orchestrator.forgiven = (
+        "ExecuteBatchError raised in core by servicer method [/cogmentAPI.ClientActorSP/RunTrial]",
+    )
     controller = stage.controller(orchestrator)
     bystander = await Bystander.start(stage, controller)
     enough = asyncio.Event()

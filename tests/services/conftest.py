@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import asyncio
 from collections.abc import AsyncIterator, Callable, Iterable
+from pathlib import Path
 from typing import Any
 
 import grpc
@@ -25,6 +26,8 @@ from cogment_core.api.common_pb2 import LAST, LAST_ACK, NORMAL
 
 PATIENCE = 10.0
 """Seconds that a test waits for what has to come."""
+
+TLS = Path(__file__).parents[1] / "data" / "tls"
 
 
 class Line:
@@ -149,7 +152,7 @@ class Peers:
         self.address = ""
         self._server: grpc.aio.Server | None = None
 
-    async def start(self) -> None:
+    async def start(self, credentials: grpc.ServerCredentials | None = None) -> None:
         self._server = grpc.aio.server(options=[("grpc.so_reuseport", 0)])
         environment_pb2_grpc.add_EnvironmentSPServicer_to_server(
             _Streaming(self.environments, EnvironmentLine), self._server
@@ -157,7 +160,11 @@ class Peers:
         agent_pb2_grpc.add_ServiceActorSPServicer_to_server(_Streaming(self.actors, ActorLine), self._server)
         datalog_pb2_grpc.add_DatalogSPServicer_to_server(_Datalog(self.datalogs, DatalogLine), self._server)
         hooks_pb2_grpc.add_TrialHooksSPServicer_to_server(_Hook(self), self._server)
-        self.address = f"grpc://127.0.0.1:{self._server.add_insecure_port('127.0.0.1:0')}"
+        if credentials is None:
+            port = self._server.add_insecure_port("127.0.0.1:0")
+        else:
+            port = self._server.add_secure_port("127.0.0.1:0", credentials)
+        self.address = f"grpc://127.0.0.1:{port}"
         await self._server.start()
 
     async def stop(self) -> None:
@@ -304,6 +311,16 @@ async def peers() -> AsyncIterator[Peers]:
     """Environments, actors, datalogs and hooks that the test plays."""
     result = Peers()
     await result.start()
+    yield result
+    await result.stop()
+
+
+@pytest.fixture
+async def tls_peers() -> AsyncIterator[Peers]:
+    """The same, for callers with a certificate only."""
+    key, chain, root = [(TLS / name).read_bytes() for name in ("server.key", "server.pem", "ca.pem")]
+    result = Peers()
+    await result.start(grpc.ssl_server_credentials([(key, chain)], root, require_client_auth=True))
     yield result
     await result.stop()
 

@@ -3,16 +3,24 @@
 from __future__ import annotations
 
 import asyncio
+from pathlib import Path
 
 import pytest
 from hypothesis import given
 from hypothesis import strategies as st
 
 from cogment_core.api.common_pb2 import ENDED, NORMAL
+from cogment_core.api.orchestrator_pb2 import TrialStartRequest
+from cogment_core.api.orchestrator_pb2_grpc import TrialLifecycleSPStub
+from cogment_core.channels import open_channel
 from cogment_core.errors import UsageError
 from cogment_core.inprocess import InProcessEndpoint, InProcessServer
+from cogment_services.orchestrator import Orchestrator
 from cogment_services.orchestrator import channels as module
 from cogment_services.orchestrator.channels import Pacer, PeerChannels
+from cogment_services.tls import load_tls
+
+TLS = Path(__file__).parents[1] / "data" / "tls"
 
 
 async def test_all_trials_share_one_connection_to_an_address(wire, peers) -> None:
@@ -56,6 +64,16 @@ async def test_channels_within_the_process_last_as_long_as_their_servers() -> No
     await channels.close()
     with pytest.raises(UsageError, match="closed"):
         channels.local(InProcessEndpoint(two))
+
+
+async def test_with_tls_services_are_called_with_the_same_certificate(tls_peers) -> None:
+    """Every connection to others is mutual TLS then, whatever the endpoint says."""
+    files = [str(TLS / name) for name in ("client.key", "ca.pem", "client.pem")]
+    async with Orchestrator(tls=load_tls(*files), grace=0) as orchestrator:
+        stub = TrialLifecycleSPStub(open_channel(orchestrator.endpoint))
+        await stub.StartTrial(TrialStartRequest(params=tls_peers.params("alice")))
+        assert (await (await tls_peers.actor()).begin()).actor_name == "alice"
+        await (await tls_peers.environment()).begin()
 
 
 @given(st.lists(st.floats(0, 3), max_size=300), st.integers(1, 20), st.floats(1, 100))

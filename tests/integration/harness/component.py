@@ -44,7 +44,7 @@ class Seen:
     def tell(self, event: str, **data: Any) -> None:
         tell(event, **self._who, **data)
 
-    def tick(self, tick: int) -> None:
+    def tick(self, tick: int, **data: Any) -> None:
         """There is news for ``tick``."""
         now = time.monotonic()
         self._gap, self._before = max(self._gap, now - self._before), now
@@ -52,7 +52,7 @@ class Seen:
         self._last = tick
         self.count += 1
         if tick % self._plan.report == 0:
-            self.tell("tick", tick=tick)
+            self.tell("tick", tick=tick, **data)
         if tick == self._plan.block_at:
             time.sleep(self._plan.block_for)
 
@@ -88,7 +88,7 @@ async def environment(session: cogment.environment.EnvironmentSession) -> None:
             seen.final()
         if not event.actions:
             continue
-        seen.tick(event.actions[0].tick_id)
+        seen.tick(event.actions[0].tick_id, values=[_value(action) for action in event.actions])
         if fates != (fates := [_fate(action) for action in event.actions]):
             seen.tell("actions", tick=event.actions[0].tick_id, fates=fates)
         if event.type is cogment.EventType.ENDING or seen.count == plan.steps:
@@ -98,6 +98,10 @@ async def environment(session: cogment.environment.EnvironmentSession) -> None:
             if not session.is_trial_over() and session.end_reason is None:
                 session.produce_observations(observations)
     seen.left()
+
+
+def _value(action: Any) -> str:
+    return "" if action.action is None else action.action.value.decode()
 
 
 def _fate(action: Any) -> str:
@@ -118,6 +122,8 @@ async def actor(session: cogment.actor.ActorSession) -> None:
             seen.final()
         elif event.observation is not None:
             seen.tick(event.observation.tick_id)
+            if plan.looks:
+                seen.tell("looked", value=event.observation.observation.value.decode())
             if plan.acts and event.type is cogment.EventType.ACTIVE:
                 session.do_action(BytesValue(value=b"acted"))
     seen.left()

@@ -92,7 +92,7 @@ class ActorStream(Stream):
                 return message
             last = last or message.state == LAST
             if kind == "observation":
-                await (self.say(LAST_ACK) if last else self.act(b"followed"))
+                await (self.say(LAST_ACK) if last else self.act(b"\x0a\x08followed"))
         raise AssertionError(f"trial {self.trial}: the stream ended without END")
 
 

@@ -68,6 +68,8 @@ class ActorPlan(Plan):
 
     acts: bool = True
     """Whether it answers observations."""
+    looks: bool = False
+    """Whether it looks at them."""
 
 
 @dataclass(frozen=True)
@@ -79,6 +81,7 @@ class Role:
     optional: bool = False
     default_action: bool = False
     response_timeout: float = 0.0
+    connection_timeout: float = 0.0
     plan: ActorPlan = ActorPlan()
 
 
@@ -106,6 +109,7 @@ def _actor(role: Role) -> cogment.ActorParameters:
         config=role.plan.config(),
         optional=role.optional,
         response_timeout=role.response_timeout,
+        initial_connection_timeout=role.connection_timeout,
     )
     if role.default_action:
         actor.default_action = BytesValue(value=DEFAULT_ACTION)

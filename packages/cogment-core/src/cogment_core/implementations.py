@@ -25,7 +25,7 @@ class Component:
     """Name of the implementation; empty for hooks and datalogs."""
     actor_class: str | None = None
     """The class of actors that it runs; None for any, and for what is no actor."""
-    properties: Mapping[str, str] = field(default_factory=dict)
+    properties: Mapping[str, str] = field(default_factory=dict[str, str])
     """The user's properties."""
 
 
@@ -39,7 +39,7 @@ class Implementation:
     """Called with the session."""
     actor_classes: tuple[str, ...] = ()
     """The classes of actors that it can run; empty for any, and for what is no actor."""
-    properties: Mapping[str, str] = field(default_factory=dict)
+    properties: Mapping[str, str] = field(default_factory=dict[str, str])
     """The user's properties."""
 
     def runs(self, actor_class: str) -> bool:
@@ -51,8 +51,8 @@ class Implementation:
 class Implementations:
     """Everything that is registered with a Context."""
 
-    actors: dict[str, Implementation] = field(default_factory=dict)
-    environments: dict[str, Implementation] = field(default_factory=dict)
+    actors: dict[str, Implementation] = field(default_factory=dict[str, Implementation])
+    environments: dict[str, Implementation] = field(default_factory=dict[str, Implementation])
     hook: Implementation | None = None
     datalog: Implementation | None = None
 

@@ -25,8 +25,11 @@ INIT_TIMEOUT = 30.0
 """Seconds that the Orchestrator has to send the initial data."""
 
 RETURN_GRACE = 10.0
-"""Seconds that the user's function has, once the connection is lost, to come back to its loop of events. A function that
-does is free to take its time afterwards; one that waits for something else is cancelled, for it may wait forever."""
+"""Seconds that the user's function has, once the connection is lost, to come back to its loop of events.
+
+A function that does is free to take its time afterwards; one that waits for something else is cancelled, for it may
+wait forever.
+"""
 
 CANCEL_GRACE = 5.0
 """Seconds that a cancelled function of the user has to end."""

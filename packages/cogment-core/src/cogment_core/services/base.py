@@ -95,11 +95,11 @@ class ComponentService:
         """What ``Status`` can be asked for."""
         return {"overall_load": overall_load}
 
-    async def Version(self, request: common_pb2.VersionRequest, context: Any) -> common_pb2.VersionInfo:  # noqa: N802
+    async def Version(self, request: common_pb2.VersionRequest, context: Any) -> common_pb2.VersionInfo:
         """The versions of the SDK and of gRPC."""
         return version_info()
 
-    async def Status(self, request: common_pb2.StatusRequest, context: Any) -> common_pb2.StatusReply:  # noqa: N802
+    async def Status(self, request: common_pb2.StatusRequest, context: Any) -> common_pb2.StatusReply:
         """How the service is."""
         return status_reply(request.names, self._entries())
 

@@ -11,7 +11,7 @@ from cogment_core.api import datalog_pb2, datalog_pb2_grpc
 from cogment_core.implementations import Implementation
 from cogment_core.parameters import TrialParameters
 from cogment_core.services.base import ComponentService, required_metadata, trial_id_of
-from cogment_core.sessions.datalog import DatalogSession
+from cogment_core.sessions.datalog import DatalogSession, MessageReader
 from cogment_core.specs import CogSettings
 
 __all__ = ["DatalogService"]
@@ -38,15 +38,22 @@ class DatalogService(ComponentService, datalog_pb2_grpc.DatalogSPServicer):
         """Hand the samples of a trial to the user's function."""
         trial_id = await trial_id_of(context)
         user_id = await required_metadata(context, "user-id")
-        requests = aiter(request_iterator)
-        first = await anext(requests, None)
+        reader = MessageReader(aiter(request_iterator))
+        first: datalog_pb2.RunTrialDatalogInput | None = await reader.read()
         if first is None:
             return
         if first.WhichOneof("msg") != "trial_params":
             await context.abort(grpc.StatusCode.INVALID_ARGUMENT, "the first message has to be the trial parameters")
         parameters = TrialParameters.from_proto(self._settings, first.trial_params)
-        session = DatalogSession(trial_id, user_id, parameters, requests)
-        await self._run(self._call(session), f"the datalog of trial {trial_id!r}", context)
+        session = DatalogSession(trial_id, user_id, parameters, reader)
 
-    async def _call(self, session: DatalogSession) -> None:
-        await self._datalog.impl(session)
+        def lose() -> None:
+            reader.stop("the connection to the Orchestrator was lost")
+
+        await self._run(self._call(session, reader), f"the datalog of trial {trial_id!r}", context, on_cancel=lose)
+
+    async def _call(self, session: DatalogSession, reader: MessageReader) -> None:
+        try:
+            await self._datalog.impl(session)
+        finally:
+            reader.stop("the datalog has left")

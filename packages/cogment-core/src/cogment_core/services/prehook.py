@@ -4,7 +4,7 @@ from __future__ import annotations
 
 from typing import Any
 
-from cogment_core.api import hooks_pb2, hooks_pb2_grpc
+from cogment_core.api import common_pb2, hooks_pb2, hooks_pb2_grpc
 from cogment_core.implementations import Implementation
 from cogment_core.parameters import TrialParameters
 from cogment_core.services.base import ComponentService, required_metadata, trial_id_of
@@ -29,12 +29,13 @@ class PrehookService(ComponentService, hooks_pb2_grpc.TrialHooksSPServicer):
         self._hook = hook
         self._settings = settings
 
-    async def OnPreTrial(self, request: hooks_pb2.PreTrialParams, context: Any) -> hooks_pb2.PreTrialParams:  # noqa: N802
+    async def OnPreTrial(self, request: hooks_pb2.PreTrialParams, context: Any) -> hooks_pb2.PreTrialParams:
         """Let the user's function change the parameters."""
         trial_id = await trial_id_of(context)
         user_id = await required_metadata(context, "user-id")
-        parameters = TrialParameters.from_proto(self._settings, request.params)
-        session = PrehookSession(parameters, trial_id, user_id)
+        params = common_pb2.TrialParams()
+        params.CopyFrom(request.params)  # in process the request is the caller's own
+        session = PrehookSession(TrialParameters.from_proto(self._settings, params), trial_id, user_id)
         await self._hook.impl(session)
         session.validate()
         return hooks_pb2.PreTrialParams(params=session.trial_parameters.to_proto())

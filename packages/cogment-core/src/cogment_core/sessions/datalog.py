@@ -2,7 +2,9 @@
 
 from __future__ import annotations
 
+import asyncio
 from collections.abc import AsyncGenerator, AsyncIterator
+from typing import Any
 
 from cogment_core.api import datalog_pb2
 from cogment_core.enums import TrialState
@@ -10,7 +12,47 @@ from cogment_core.logs import logger
 from cogment_core.parameters import TrialParameters
 from cogment_core.samples import LogSample
 
-__all__ = ["DatalogSession"]
+__all__ = ["DatalogSession", "MessageReader"]
+
+
+class MessageReader:
+    """Reads messages, for readers that may give up.
+
+    A read that is cancelled goes on, and the next one gets its message: gRPC would lose it (measured).
+
+    Args:
+        messages: The messages.
+    """
+
+    def __init__(self, messages: AsyncIterator[Any]) -> None:
+        self._messages = messages
+        self._reading: asyncio.Future[Any] | None = None
+        self._stopped = False
+        self.end = ""
+        """Why there are no more messages, in words."""
+
+    async def read(self) -> Any:
+        """The next message, None if there is none."""
+        while not self._stopped:
+            reading = self._reading = self._reading or asyncio.ensure_future(anext(self._messages, None))
+            await asyncio.wait({reading})
+            if self._reading is not reading:
+                continue  # of several who wait, the first has taken it
+            self._reading = None
+            message = None if reading.cancelled() or reading.exception() is not None else reading.result()
+            if message is None:
+                self.stop("the Orchestrator left")
+            return message
+        return None
+
+    def stop(self, reason: str) -> None:
+        """Read no more; those who wait get None."""
+        if self._stopped:
+            return
+        self._stopped = True
+        self.end = reason
+        if self._reading is not None:
+            self._reading.cancel()
 
 
 class DatalogSession:
@@ -21,23 +63,18 @@ class DatalogSession:
 
     Attributes:
         trial_id: Identifier of the trial.
-        user_id: Identifier of the user that started it.
+        user_id: Identifier of the user that started the trial.
         trial_parameters: Its parameters.
     """
 
-    def __init__(
-        self,
-        trial_id: str,
-        user_id: str,
-        trial_parameters: TrialParameters,
-        requests: AsyncIterator[datalog_pb2.RunTrialDatalogInput],
-    ) -> None:
+    def __init__(self, trial_id: str, user_id: str, trial_parameters: TrialParameters, reader: MessageReader) -> None:
         self.trial_id = trial_id
         self.user_id = user_id
         self.trial_parameters = trial_parameters
-        self._requests = aiter(requests)
+        self._reader = reader
         self._started = False
         self._is_over = False
+        self._tells_state = True
 
     @property
     def trial_params(self) -> TrialParameters:
@@ -57,10 +94,7 @@ class DatalogSession:
         if not self._started:
             logger.warning("datalog of trial %r: all_samples() does nothing before start()", self.trial_id)
             return
-        while not self._is_over:
-            sample = await self._next()
-            if sample is None:
-                return
+        while (sample := await self._next()) is not None:
             wanted = yield sample
             if wanted is not None and not wanted:
                 return
@@ -71,12 +105,22 @@ class DatalogSession:
         return self.all_samples()
 
     async def _next(self) -> LogSample | None:
-        while (request := await anext(self._requests, None)) is not None:
-            if request.WhichOneof("msg") == "sample":
+        while not self._is_over:
+            request: datalog_pb2.RunTrialDatalogInput | None = await self._reader.read()
+            if request is None:
+                self._end_early()
+            elif request.WhichOneof("msg") == "sample":
                 sample = LogSample.from_proto(self.trial_parameters, request.sample)
-                self._is_over = sample.state is TrialState.ENDED and not sample.out_of_sync
+                self._tells_state = sample.state is not None
+                if sample.state is TrialState.ENDED:
+                    self._is_over = True
+                    self._reader.stop("the trial has ended")
                 return sample
-            logger.warning("datalog of trial %r: ignored a message that is no sample", self.trial_id)
-        self._is_over = True
-        logger.warning("datalog of trial %r: the Orchestrator left before the last sample", self.trial_id)
+            else:
+                logger.warning("datalog of trial %r: ignored a message that is no sample", self.trial_id)
         return None
+
+    def _end_early(self) -> None:
+        if not self._is_over and self._tells_state:
+            logger.warning("datalog of trial %r: %s before the last sample", self.trial_id, self._reader.end)
+        self._is_over = True
