@@ -8,7 +8,7 @@ import multiprocessing
 import os
 import resource
 import time
-from collections.abc import Callable, Coroutine
+from collections.abc import Callable, Coroutine, Generator
 from dataclasses import dataclass
 from multiprocessing.connection import Connection
 from typing import Any
@@ -16,6 +16,7 @@ from typing import Any
 import cogment
 from baseline import serve_echo
 from cogment_services.orchestrator import Orchestrator
+from cogment_services.polling import VARIABLE
 from workload import SETTINGS, Workload
 
 _SPAWN = multiprocessing.get_context("spawn")
@@ -41,12 +42,14 @@ class Child:
 
     Args:
         serve: Coroutine function that listens, then calls its argument with the port, and serves until cancelled.
+        polling: What the process finds in ``GRPC_EXPERIMENTS``.
     """
 
-    def __init__(self, serve: Callable[..., Coroutine[Any, Any, None]], *args: Any) -> None:
+    def __init__(self, serve: Callable[..., Coroutine[Any, Any, None]], *args: Any, polling: str = "") -> None:
         self._pipe, theirs = _SPAWN.Pipe()
         self._process = _SPAWN.Process(target=_run, args=(serve, args, theirs), daemon=True)
-        self._process.start()
+        with _environment(polling):
+            self._process.start()
         theirs.close()
         self.port: int = self._receive()
 
@@ -67,6 +70,21 @@ class Child:
         if not self._pipe.poll(60):
             raise TimeoutError(f"{self._process.name} does not answer")
         return self._pipe.recv()
+
+
+@contextlib.contextmanager
+def _environment(polling: str) -> Generator[None, None, None]:
+    """The environment that a process is started in."""
+    before = os.environ.get(VARIABLE)
+    if polling:
+        os.environ[VARIABLE] = polling
+    try:
+        yield
+    finally:
+        if before is None:
+            os.environ.pop(VARIABLE, None)
+        else:
+            os.environ[VARIABLE] = before
 
 
 def _run(serve: Callable[..., Coroutine[Any, Any, None]], args: tuple[Any, ...], pipe: Connection) -> None:

@@ -23,6 +23,7 @@ import cogment
 import processes
 from baseline import coroutine_steps, echo_round_trips
 from cogment_services.orchestrator import Orchestrator
+from cogment_services.polling import fast_polling
 from processes import Child
 from workload import CASES, SETTINGS, Case, Span, Workload, parameters, run_to_the_end
 
@@ -100,7 +101,8 @@ async def two_processes() -> AsyncGenerator[Layout, None]:
 async def three_processes() -> AsyncGenerator[Layout, None]:
     """Orchestrator | environment | actors."""
     children = {
-        "orchestrator": Child(processes.orchestrator),
+        # As ``cogment services orchestrator`` runs.
+        "orchestrator": Child(processes.orchestrator, polling=fast_polling()),
         "environment": Child(processes.components, "environment"),
         "actors": Child(processes.components, "actors"),
     }

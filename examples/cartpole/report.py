@@ -27,11 +27,10 @@ class Report:
     def __init__(self, settings: Settings, console: Console) -> None:
         self.generations: list[list[float]] = []
         """The returns of all episodes in each generation that is complete."""
-        self._settings = settings
         self._console = console
         self._trials = 0
         self._steps = 0.0
-        self._started = time.perf_counter()
+        self._started = self._now = time.perf_counter()
         self._progress = Progress(
             BarColumn(),
             MofNCompleteColumn(),
@@ -51,13 +50,14 @@ class Report:
 
     def training_started(self) -> None:
         """Start the clock."""
-        self._started = time.perf_counter()
+        self._started = self._now = time.perf_counter()
 
     def trial_ended(self, episode_return: float) -> None:
         """Count a trial."""
         self._trials += 1
         self._steps += episode_return
-        self._progress.update(self._bar, advance=1, speed=self._steps / self._elapsed)
+        self._now = time.perf_counter()
+        self._progress.update(self._bar, advance=1, speed=self._speed)
 
     def generation_ended(self, returns: list[float]) -> None:
         """Add a row to the table."""
@@ -76,11 +76,10 @@ class Report:
         self._console.print(row)
 
     @property
-    def _elapsed(self) -> float:
-        return time.perf_counter() - self._started
+    def _speed(self) -> float:
+        return self._steps / (self._now - self._started) if self._trials else 0.0
 
     def summary(self) -> str:
         """How much was done, and how fast."""
-        elapsed = self._elapsed
-        speed = self._steps / elapsed
-        return f"{self._trials} trials with {self._steps:,.0f} steps in {elapsed:.1f} s: {speed:,.0f} steps/s"
+        elapsed = self._now - self._started
+        return f"{self._trials} trials with {self._steps:,.0f} steps in {elapsed:.1f} s: {self._speed:,.0f} steps/s"

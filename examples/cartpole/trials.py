@@ -85,6 +85,8 @@ class EpisodeLog:
         """Wait for the last sample of a trial, and forget the trial."""
         try:
             return await asyncio.wait_for(self._episodes[trial_id], LOG_TIMEOUT)
+        except asyncio.TimeoutError:
+            raise cogment.CogmentError(f"trial {trial_id} has ended, but its last sample does not come") from None
         finally:
             del self._episodes[trial_id]
 

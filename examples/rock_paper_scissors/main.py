@@ -83,7 +83,10 @@ def main() -> int:
         f"[bold]Rock-paper-scissors[/bold]: {options.rounds} rounds against a program that watches your habits.\n"
         "Type r, p or s. Ctrl-D or Ctrl-C to leave.\n"
     )
-    person = play_script(options.rounds) if options.auto else play_at_terminal(options.rounds)
+    try:
+        person = play_script(options.rounds) if options.auto else play_at_terminal(options.rounds)
+    except KeyboardInterrupt:
+        return 130
     console.print(f"\n{summary(person.rewards, options.rounds)}")
     return 0
 

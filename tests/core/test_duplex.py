@@ -15,6 +15,9 @@ from typing import Any
 import grpc
 import grpc.aio
 import pytest
+from hypothesis import given
+from hypothesis import strategies as st
+
 from cogment_core import duplex, outbox
 from cogment_core.api.common_pb2 import VersionInfo
 from cogment_core.errors import (
@@ -29,8 +32,6 @@ from cogment_core.errors import (
 )
 from cogment_core.inprocess import QUEUE_LIMIT, InProcessServer
 from cogment_core.tracking import TrackingChannel
-from hypothesis import given
-from hypothesis import strategies as st
 
 EOF = grpc.aio.EOF
 PATH = "/test.Service/Run"
@@ -479,18 +480,18 @@ async def test_a_stopped_server_ends_receive(transport: Transport):
 async def test_others_may_hold_the_end_of_a_call_that_is_over(transport: Transport):
     """A task that outlives the servicer's handler may send, drain and receive: nothing happens, and nothing hangs."""
     ends: list[duplex.Duplex[bytes, bytes]] = []
-    over = asyncio.Event()
+    started, over = asyncio.Event(), asyncio.Event()
 
     async def method(_requests: Any, context: Any) -> None:
         ends.append(duplex.of_context(context))
+        started.set()
         context.add_done_callback(lambda _context: over.set())
         await asyncio.Event().wait()
 
     end = await transport.open(method)
     end.send(b"x")
     receiving = asyncio.create_task(end.receive(Kept()))
-    while not ends:
-        await asyncio.sleep(0.001)
+    await within(started.wait())
     end.abandon()
     await asyncio.wait({receiving})
     assert isinstance(receiving.exception(), UnavailableError)
@@ -560,7 +561,7 @@ async def test_a_peer_that_takes_nothing_is_lost(transport: Transport, monkeypat
     for _ in range(200):
         end.send(bytes(100_000))
     await within(end.drain())
-    with pytest.raises(UnavailableError, match="did not take a message for 0.3 s"):
+    with pytest.raises(UnavailableError, match=r"did not take a message for 0\.3 s"):
         await within(receiving)
     await within(gone.wait())
 
@@ -868,7 +869,7 @@ async def test_a_killed_server_ends_receive(peer: Peer):
 
 
 async def test_a_killed_client_ends_receive(peer: Peer):
-    """A servicer knows at once when the process of its client is killed: `receive` ends, and the handler is cancelled."""
+    """A servicer knows at once when its client is killed: `receive` ends, and the handler is cancelled."""
     outcome: asyncio.Future[str] = asyncio.get_running_loop().create_future()
 
     async def method(_requests: Any, context: Any) -> None:

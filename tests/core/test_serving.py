@@ -13,13 +13,14 @@ from typing import Any
 import grpc
 import grpc.aio
 import pytest
+from grpc_health.v1 import health_pb2, health_pb2_grpc
+from hypothesis import given
+from hypothesis import strategies as st
+
 from cogment_core.api import agent_pb2_grpc, common_pb2
 from cogment_core.cancellation import task_is_cancelled
 from cogment_core.serving import Health, guard, guarded, overall_load, status_reply, version_info
 from cogment_core.testing import InProcessServer
-from grpc_health.v1 import health_pb2, health_pb2_grpc
-from hypothesis import given
-from hypothesis import strategies as st
 
 PATH = "/test.Service/Do"
 SECRET = "/etc/passwd is a secret"

@@ -11,7 +11,7 @@ import pytest
 # Makes the harness importable: test folders are no packages.
 sys.path.insert(0, str(Path(__file__).parent))
 
-from harness.stage import Stage  # noqa: E402
+from harness.stage import Stage
 
 
 @pytest.fixture

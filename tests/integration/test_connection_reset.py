@@ -6,12 +6,18 @@ import asyncio
 import contextlib
 import random
 
+import grpc
+import grpc.aio
 import pytest
-from cogment import TrialState
 from harness.checks import Bystander, check_end, check_loss
 from harness.proxy import Proxy
 from harness.specs import CLIENT, ENVIRONMENT, EnvironmentPlan, Role, parameters
 from harness.stage import PATIENCE
+
+from cogment import TrialState
+from cogment_core.api.agent_pb2_grpc import ServiceActorSPStub
+from cogment_core.api.common_pb2 import VersionRequest
+from cogment_core.api.environment_pb2_grpc import EnvironmentSPStub
 
 BOUND = 2.0
 """Seconds until everybody knows; the joining actor is waited for for half as long."""
@@ -24,9 +30,27 @@ LEGS = ["environment", "service", "client", "datalog"]
 
 @pytest.mark.parametrize("leg", LEGS)
 async def test_a_reset_connection_leaves_nobody_waiting(stage, leg) -> None:
-    """B7: wherever in a trial one of its connections is reset, all its participants get an end or know their loss within
-    2 s, and the trial is ENDED."""
+    """B7: wherever in a trial one of its connections is reset, all its participants get an end or know their loss
+    within 2 s, and the trial is ENDED."""
     await _reset(stage, leg, rounds=20, seed=7)
+
+
+async def test_a_call_that_breaks_before_its_trial_is_no_error_of_the_service(stage) -> None:
+    """B7: a connection that is reset before the initial data came leaves no trace of an internal error."""
+    component = await stage.component("component", "environment", "actor", "datalog")
+    for _ in range(3):
+        async with Proxy(component.endpoint, 1000) as proxy:
+            address = proxy.endpoint.removeprefix("grpc://")
+            async with grpc.aio.insecure_channel(address, [("grpc.enable_retries", 0)]) as channel:
+                calls = [
+                    stub(channel).RunTrial(metadata=[("trial-id", "short")])
+                    for stub in (EnvironmentSPStub, ServiceActorSPStub)
+                ]
+                # Answered once the calls before it have reached the service.
+                await ServiceActorSPStub(channel).Version(VersionRequest())
+                proxy.reset()
+                for call in calls:
+                    assert await asyncio.wait_for(call.code(), BOUND) is grpc.StatusCode.UNAVAILABLE
 
 
 @pytest.mark.slow

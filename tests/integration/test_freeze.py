@@ -6,10 +6,11 @@ import asyncio
 import time
 
 import pytest
-from cogment import TrialState
-from cogment.errors import CogmentError
 from harness.checks import BYSTANDER_GAP, Bystander, all_left, check_end, check_loss, state_of, wait_until_ended
 from harness.specs import CLIENT, ENVIRONMENT, EnvironmentPlan, Role, parameters
+
+from cogment import TrialState
+from cogment.errors import CogmentError
 
 BOUND = 8.5
 """Seconds until a frozen peer is known to be lost: a ping each 5 s, which has to be answered within 3 s."""
@@ -17,8 +18,8 @@ BOUND = 8.5
 
 @pytest.mark.timeout(90)
 async def test_frozen_participants_are_lost_within_the_bound_and_busy_ones_are_not(stage) -> None:
-    """B1: whatever a frozen process is in a trial, the others know within 8.5 s; one that only blocks its event loop for
-    longer than that is waited for."""
+    """B1: whatever a frozen process is in a trial, the others know within 8.5 s; one that only blocks its event loop
+    for longer than that is waited for."""
     orchestrator, victim, busy, others = await stage.cast(
         victim=["environment", "actor", "datalog"],
         busy=["environment", "actor"],

@@ -6,10 +6,11 @@ import asyncio
 import time
 
 import pytest
-from cogment import TrialState
-from cogment.errors import CogmentError
 from harness.checks import Bystander, all_left, check_end, check_loss, state_of, wait_until_ended
 from harness.specs import CLIENT, ENVIRONMENT, EnvironmentPlan, Role, parameters
+
+from cogment import TrialState
+from cogment.errors import CogmentError
 
 
 async def test_a_killed_environment_ends_its_trial_for_all_actors(stage) -> None:

@@ -6,12 +6,13 @@ import asyncio
 import math
 
 import pytest
-from cogment import TrialState
-from cogment_core.api import common_pb2
-from cogment_core.api.common_pb2 import LAST_ACK
 from harness.checks import Bystander, all_left, check_end, state_of, wait_until_ended
 from harness.scripted import ScriptedServer
 from harness.specs import ENVIRONMENT, ActorPlan, EnvironmentPlan, Role, parameters
+
+from cogment import TrialState
+from cogment_core.api import common_pb2
+from cogment_core.api.common_pb2 import LAST_ACK
 
 FIRST_OBSERVATIONS = {
     "map too short": dict(contents=[b"a", b"b"], actors_map=[0]),
@@ -37,8 +38,8 @@ SECOND_OBSERVATIONS = {
 
 
 async def test_nonsense_from_an_environment_ends_its_trial_with_the_reason(stage) -> None:
-    """D1, D2: observations that are not for each actor, or not for the next tick, end the trial with PROTOCOL_ERROR; the
-    Orchestrator and its other trials go on."""
+    """D1, D2: observations that are not for each actor, or not for the next tick, end the trial with PROTOCOL_ERROR;
+    the Orchestrator and its other trials go on."""
     orchestrator, actors = await stage.cast(actors=["actor", "datalog"])
     controller = stage.controller(orchestrator)
     bystander = await Bystander.start(stage, controller)

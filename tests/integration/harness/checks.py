@@ -7,7 +7,6 @@ from collections.abc import Iterable
 from typing import Any
 
 from cogment import TrialState
-
 from harness.specs import EnvironmentPlan, Role, parameters
 from harness.stage import PATIENCE, Event, Process, Stage
 

@@ -15,9 +15,9 @@ import sys
 import time
 from typing import Any
 
-import cogment
 from google.protobuf.wrappers_pb2 import BytesValue
 
+import cogment
 from harness.specs import ACTOR_CLASS, DEFAULT_ACTION, SETTINGS, ActorPlan, EnvironmentPlan, Plan
 
 

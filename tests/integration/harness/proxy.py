@@ -57,12 +57,16 @@ class Proxy:
             while data := await source.read(65_536):
                 self._left -= 1
                 if self._left <= 0:
-                    self.broken_at = self.broken_at or time.monotonic()
-                    self._break()
+                    self.reset()
                     return
                 sink.write(data)
                 await sink.drain()
         sink.close()
+
+    def reset(self) -> None:
+        """Break all connections now."""
+        self.broken_at = self.broken_at or time.monotonic()
+        self._break()
 
     def _break(self) -> None:
         if self._server is not None:

@@ -8,9 +8,9 @@ from typing import Any
 
 import grpc
 import grpc.aio
+
 from cogment_core.api import agent_pb2_grpc, common_pb2, environment_pb2, environment_pb2_grpc, orchestrator_pb2_grpc
 from cogment_core.api.common_pb2 import LAST, LAST_ACK, NORMAL
-
 from harness.stage import PATIENCE
 
 

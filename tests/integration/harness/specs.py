@@ -8,8 +8,9 @@ from dataclasses import asdict, dataclass
 from types import SimpleNamespace
 from typing import Any, TypeVar
 
-import cogment
 from google.protobuf.wrappers_pb2 import BytesValue
+
+import cogment
 
 ACTOR_CLASS = "player"
 ENVIRONMENT = "world"

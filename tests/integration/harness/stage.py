@@ -15,7 +15,6 @@ from pathlib import Path
 from typing import Any
 
 import cogment
-
 from harness.specs import SETTINGS
 
 PATIENCE = 20.0
@@ -191,7 +190,7 @@ class Process:
 
     def complaints(self) -> list[str]:
         """Lines of its log that should not be there, each with the line before."""
-        pairs = zip(["", *self.log], self.log)
+        pairs = zip(["", *self.log], self.log, strict=False)
         said = [f"{before} / {line}" for before, line in pairs if any(text in line for text in FORBIDDEN)]
         return [line for line in said if not any(text in line for text in self.forgiven)]
 
@@ -202,6 +201,11 @@ class Stage:
     def __init__(self) -> None:
         self.processes: list[Process] = []
         self._contexts: list[cogment.Context] = []
+
+    @staticmethod
+    def now() -> float:
+        """The clock of all processes."""
+        return time.monotonic()
 
     async def orchestrator(self, *options: str) -> Process:
         """Start the ``cogment services orchestrator`` command."""

@@ -12,9 +12,10 @@ from collections.abc import Mapping, Sequence
 from types import TracebackType
 from typing import TYPE_CHECKING, Any, TypeVar
 
+from cogment_core.checks import as_text, wrong
 from cogment_core.directory import ServiceType
-from cogment_core.endpoints import Endpoint, ServedEndpoint
-from cogment_core.errors import UsageError
+from cogment_core.endpoints import Endpoint, GrpcUrl, ServedEndpoint, parse_url, redact_url
+from cogment_core.errors import CogmentError, EndpointError, UsageError
 from cogment_core.implementations import Callback, Component, Implementation, Implementations
 from cogment_core.logs import logger
 from cogment_core.metadata import GrpcMetadata
@@ -35,8 +36,6 @@ ContextT = TypeVar("ContextT", bound="Context")
 _GLOBAL_REGISTRY: Any = object()
 """Stands for ``prometheus_client.core.REGISTRY``, which takes long to import."""
 
-_RESERVED = {ServiceType.ACTOR: ("__actor_class", "__implementation"), ServiceType.ENVIRONMENT: ("__implementation",)}
-
 
 class Context:
     """Everything that one user of Cogment does in one event loop.
@@ -52,6 +51,9 @@ class Context:
             variable ``COGMENT_DIRECTORY_ENDPOINT`` names.
         directory_auth_token: The token for the Directory; by default ``COGMENT_DIRECTORY_AUTHENTICATION_TOKEN``.
         metadata: Sent with every call.
+
+    Raises:
+        EndpointError: The endpoint of the Directory is no address.
     """
 
     def __init__(
@@ -70,7 +72,7 @@ class Context:
         self._registry = prometheus_registry
         self._metadata = metadata.copy() if metadata is not None else GrpcMetadata()
         self._directory_endpoint = _directory_endpoint(directory_endpoint)
-        self._directory_auth_token = directory_auth_token or os.environ.get("COGMENT_DIRECTORY_AUTHENTICATION_TOKEN")
+        self._directory_auth_token = _directory_token(directory_auth_token, self._directory_endpoint)
         self._implementations = Implementations()
         self._channels: ChannelPool | None = None
         self._served: Served | None = None
@@ -151,11 +153,8 @@ class Context:
         Raises:
             UsageError: The name is taken, or serving has begun.
         """
-        self._check_registration(ServiceType.ENVIRONMENT, properties)
-        if impl_name in self._implementations.environments:
-            raise UsageError(f"an environment implementation {impl_name!r} is registered already")
-        chosen = Implementation(impl_name, impl, properties=dict(properties or {}))
-        self._implementations.environments[impl_name] = chosen
+        self._check_registration()
+        self._implementations.add_environment(Implementation(impl_name, impl, (), dict(properties or {})))
 
     def register_actor(
         self,
@@ -175,12 +174,10 @@ class Context:
         Raises:
             UsageError: The name is taken, an actor class is not in the specs, or serving has begun.
         """
-        self._check_registration(ServiceType.ACTOR, properties)
-        if impl_name in self._implementations.actors:
-            raise UsageError(f"an actor implementation {impl_name!r} is registered already")
+        self._check_registration()
         classes = (actor_classes,) if isinstance(actor_classes, str) else tuple(actor_classes)
-        self._check_actor_classes(classes)
-        self._implementations.actors[impl_name] = Implementation(impl_name, impl, classes, dict(properties or {}))
+        added = Implementation(impl_name, impl, classes, dict(properties or {}))
+        self._implementations.add_actor(added, self._settings)
 
     def register_pre_trial_hook(self, impl: Callback, properties: Mapping[str, str] | None = None) -> None:
         """Register the function that completes the parameters of new trials.
@@ -192,10 +189,8 @@ class Context:
         Raises:
             UsageError: There is one already, or serving has begun.
         """
-        self._check_registration(ServiceType.HOOK, properties)
-        if self._implementations.hook is not None:
-            raise UsageError("a pre-trial hook is registered already, and there can be only one in a Context")
-        self._implementations.hook = Implementation("", impl, properties=dict(properties or {}))
+        self._check_registration()
+        self._implementations.add_hook(Implementation("", impl, (), dict(properties or {})))
 
     def register_datalog(self, impl: Callback, properties: Mapping[str, str] | None = None) -> None:
         """Register the function that takes the samples of trials.
@@ -207,30 +202,17 @@ class Context:
         Raises:
             UsageError: There is one already, or serving has begun.
         """
-        self._check_registration(ServiceType.DATALOG, properties)
-        if self._implementations.datalog is not None:
-            raise UsageError("a datalog is registered already, and there can be only one in a Context")
-        self._implementations.datalog = Implementation("", impl, properties=dict(properties or {}))
+        self._check_registration()
+        self._implementations.add_datalog(Implementation("", impl, (), dict(properties or {})))
 
     @property
     def components(self) -> tuple[Component, ...]:
         """What is registered, as it can be looked for."""
         return self._implementations.components()
 
-    def _check_registration(self, kind: ServiceType, properties: Mapping[str, str] | None) -> None:
+    def _check_registration(self) -> None:
         if self._served is not None:
             raise UsageError("nothing can be registered once serving has begun")
-        for name in _RESERVED.get(kind, ()):
-            if properties and name in properties:
-                raise UsageError(f"the property {name!r} is set by Cogment itself")
-
-    def _check_actor_classes(self, actor_classes: Sequence[str]) -> None:
-        if self._settings is None:
-            return
-        for name in actor_classes:
-            if name not in self._settings.actor_classes:
-                known = ", ".join(actor_class.name for actor_class in self._settings.actor_classes)
-                raise UsageError(f"actor class {name!r} is not in the specs (known: {known})")
 
     # --- serving ------------------------------------------------------------------------------------------------
 
@@ -252,20 +234,39 @@ class Context:
             directory_registration_host: Host to register in the Directory; None for that of this machine.
 
         Raises:
-            UsageError: Nothing is registered, or this was called before.
-            CogmentError: The port cannot be had.
+            UsageError: Nothing is registered, or this Context serves already, or did.
+            CogmentError: A port cannot be had; another one can be tried.
         """
-        served = self._claim_serving()
+        self._listening.clear()
         try:
-            await served.listen(served_endpoint or ServedEndpoint(), prometheus_port)
+            served = self._claim_serving()
+            await self._listen(served, served_endpoint or ServedEndpoint(), prometheus_port)
+        finally:
             self._listening.set()
+        try:
             await served.wait()
         finally:
-            await served.close()
+            await served.stop()
+
+    async def _listen(self, served: Served, served_endpoint: ServedEndpoint, prometheus_port: int | None) -> None:
+        if self._directory_endpoint is not None:
+            logger.warning("the services are not registered in the Directory: this version cannot do that yet")
+        try:
+            await served.listen(served_endpoint, prometheus_port)
+        except BaseException:
+            self._served = None
+            await served.stop()
+            raise
 
     async def wait_until_serving(self) -> int:
-        """Wait until `serve_all_registered` listens. Returns the port."""
+        """Wait until `serve_all_registered` listens. Returns the port.
+
+        Raises:
+            CogmentError: It has failed; it raises why.
+        """
         await self._listening.wait()
+        if not self.served_port:
+            raise CogmentError("nothing is served: serve_all_registered() has failed, and raised why")
         return self.served_port
 
     def serve_in_process(self) -> InProcessServer:
@@ -292,9 +293,9 @@ class Context:
         return self._served
 
     @property
-    def _grpc_server(self) -> Any:
-        """The gRPC server, None if there is none: existing code stops it with ``stop(grace)`` for lack of `close`."""
-        return self._served.server if self._served is not None else None
+    def _grpc_server(self) -> Served | None:
+        """What is served, None if nothing is: existing code stops it with ``stop(grace)`` for lack of `close`."""
+        return self._served
 
     # --- joining ------------------------------------------------------------------------------------------------
 
@@ -352,7 +353,7 @@ class Context:
     async def close(self) -> None:
         """Stop serving and close all connections. Does nothing the second time."""
         if self._served is not None:
-            await self._served.close()
+            await self._served.stop()
         await self._pool().close()
 
     async def __aenter__(self: ContextT) -> ContextT:
@@ -365,8 +366,24 @@ class Context:
 
 
 def _directory_endpoint(given: Endpoint | str | None) -> Endpoint | None:
-    if isinstance(given, str):
-        return Endpoint(given)
-    if given is None and (url := os.environ.get("COGMENT_DIRECTORY_ENDPOINT")):
-        return Endpoint(url)
-    return given
+    """The Directory, None if there is none."""
+    endpoint: Any = given if given is not None else os.environ.get("COGMENT_DIRECTORY_ENDPOINT") or None
+    if isinstance(endpoint, str):
+        endpoint = Endpoint(endpoint)
+    if endpoint is None:
+        return None
+    if not isinstance(endpoint, Endpoint):
+        raise wrong("directory_endpoint", "an Endpoint", endpoint)
+    if not isinstance(parse_url(endpoint.url), GrpcUrl):
+        raise EndpointError(f"Directory endpoint: {redact_url(endpoint.url)!r} is no address, as 'grpc://HOST:PORT' is")
+    return endpoint
+
+
+def _directory_token(given: str | None, endpoint: Endpoint | None) -> str | None:
+    """What the Directory lets us in with, None if there is none."""
+    token = given if given is not None else os.environ.get("COGMENT_DIRECTORY_AUTHENTICATION_TOKEN") or None
+    if token is not None:
+        as_text("directory_auth_token", token)
+        if endpoint is None:
+            logger.warning("there is a token for the Directory, but no endpoint of it")
+    return token

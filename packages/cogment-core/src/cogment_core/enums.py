@@ -1,10 +1,12 @@
-"""The enums that users meet. Their numbers are those of the protocol."""
+"""The enums that users meet.
+
+Their numbers are those of the protocol. They are written out, and a test compares them: taken from the generated module,
+they would make every import of Cogment load all of protobuf.
+"""
 
 from __future__ import annotations
 
 import enum
-
-from cogment_core.api.common_pb2 import TrialState as WireTrialState
 
 __all__ = ["ActorStatus", "EventType", "TrialState"]
 
@@ -12,17 +14,17 @@ __all__ = ["ActorStatus", "EventType", "TrialState"]
 class TrialState(enum.Enum):
     """Where a trial is in its life."""
 
-    UNKNOWN = WireTrialState.UNKNOWN
+    UNKNOWN = 0
     """Not used."""
-    INITIALIZING = WireTrialState.INITIALIZING
+    INITIALIZING = 1
     """The trial is being set up: parameters and pre-trial hooks."""
-    PENDING = WireTrialState.PENDING
+    PENDING = 2
     """The trial waits for its components, and then for the first observations."""
-    RUNNING = WireTrialState.RUNNING
+    RUNNING = 3
     """Observations and actions are exchanged."""
-    TERMINATING = WireTrialState.TERMINATING
+    TERMINATING = 4
     """The trial is ending: the last step is being played and acknowledged."""
-    ENDED = WireTrialState.ENDED
+    ENDED = 5
     """The trial is over. The Orchestrator remembers it for a while."""
 
 

@@ -4,11 +4,16 @@ from __future__ import annotations
 
 from collections.abc import Awaitable, Callable, Mapping
 from dataclasses import dataclass, field
-from typing import Any
+from typing import TYPE_CHECKING, Any
 
+from cogment_core.checks import as_text, wrong
 from cogment_core.directory import ServiceType
 from cogment_core.errors import UsageError
+from cogment_core.hints import hint
 from cogment_core.logs import logger
+
+if TYPE_CHECKING:
+    from cogment_core.specs import CogSettings
 
 __all__ = ["Component", "Implementation", "Implementations"]
 
@@ -31,7 +36,11 @@ class Component:
 
 @dataclass(frozen=True)
 class Implementation:
-    """A function of the user, registered under a name."""
+    """A function of the user, registered under a name.
+
+    Raises:
+        UsageError: The function is none, or the name or a property is no text.
+    """
 
     name: str
     """Name of the implementation; empty for hooks and datalogs."""
@@ -41,6 +50,14 @@ class Implementation:
     """The classes of actors that it can run; empty for any, and for what is no actor."""
     properties: Mapping[str, str] = field(default_factory=dict[str, str])
     """The user's properties."""
+
+    def __post_init__(self) -> None:
+        if not callable(self.impl):
+            raise wrong("impl", "an async function", self.impl)
+        as_text("impl_name", self.name)
+        for name, value in self.properties.items():
+            as_text("the name of a property", name)
+            as_text(f"property {name!r}", value)
 
     def runs(self, actor_class: str) -> bool:
         """Whether it can run actors of this class."""
@@ -58,6 +75,52 @@ class Implementations:
 
     def __bool__(self) -> bool:
         return bool(self.actors or self.environments or self.hook or self.datalog)
+
+    def add_environment(self, added: Implementation) -> None:
+        """Register an environment.
+
+        Raises:
+            UsageError: The name is taken, or a property has a reserved name.
+        """
+        _check_properties(added, "__implementation")
+        if added.name in self.environments:
+            raise UsageError(f"an environment implementation {added.name!r} is registered already")
+        self.environments[added.name] = added
+
+    def add_actor(self, added: Implementation, settings: CogSettings | None) -> None:
+        """Register an implementation of actors.
+
+        Raises:
+            UsageError: The name is taken, a property has a reserved name, or a class is not in the specs.
+        """
+        _check_properties(added, "__actor_class", "__implementation")
+        if added.name in self.actors:
+            raise UsageError(f"an actor implementation {added.name!r} is registered already")
+        for name in added.actor_classes if settings is not None else ():
+            if name not in settings.actor_classes:
+                known = (actor_class.name for actor_class in settings.actor_classes)
+                raise UsageError(f"actor class {name!r} is not in the specs; {hint(name, known)}")
+        self.actors[added.name] = added
+
+    def add_hook(self, added: Implementation) -> None:
+        """Register the pre-trial hook.
+
+        Raises:
+            UsageError: There is one already.
+        """
+        if self.hook is not None:
+            raise UsageError("a pre-trial hook is registered already, and there can be only one in a Context")
+        self.hook = added
+
+    def add_datalog(self, added: Implementation) -> None:
+        """Register the datalog.
+
+        Raises:
+            UsageError: There is one already.
+        """
+        if self.datalog is not None:
+            raise UsageError("a datalog is registered already, and there can be only one in a Context")
+        self.datalog = added
 
     def environment(self, name: str) -> Implementation:
         """The environment called ``name``; the first one registered if the name is empty.
@@ -104,3 +167,9 @@ class Implementations:
             if single is not None:
                 found.append(Component(kind, properties=single.properties))
         return tuple(found)
+
+
+def _check_properties(added: Implementation, *reserved: str) -> None:
+    for name in reserved:
+        if name in added.properties:
+            raise UsageError(f"the property {name!r} is set by Cogment itself")

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import asyncio
 from collections.abc import Sequence
 from typing import TYPE_CHECKING, Any
 
@@ -46,7 +47,10 @@ class Served:
         self._settings = settings
         self._registry = registry
         self._metrics: MetricsServer | None = None
+        self._health: Health | None = None
         self._services: Sequence[ComponentService] = ()
+        # Not the server's ``wait_for_termination``: when that is cancelled, its ``stop`` is broken (measured).
+        self._stopped = asyncio.Event()
         self.server: Any = None
         self.port = 0
 
@@ -65,11 +69,12 @@ class Served:
         server = channels.create_server()
         self._services = mount(server, self._implementations, self._settings, self._registry)
         names = [service.name for service in self._services]
-        health = Health(server, names)
-        self.port = channels.bind(server, served_endpoint)
+        self._health = health = Health(server, names)
+        # Metrics first: gRPC never gives back the port of a server that was not started (measured).
         self._serve_metrics(served_endpoint.host or "0.0.0.0", prometheus_port)
-        await server.start()
+        self.port = channels.bind(server, served_endpoint)
         self.server = server
+        await server.start()
         await health.set_serving(True)
         where = served_endpoint.host or "all interfaces"
         logger.info("serving %s on %s, port %d", ", ".join(names), where, self.port)
@@ -79,13 +84,20 @@ class Served:
             self._metrics = serve_metrics(self._registry, port, host)
 
     async def wait(self) -> None:
-        """Wait until the server is stopped."""
-        await self.server.wait_for_termination()
+        """Wait until `stop` was called."""
+        await self._stopped.wait()
 
-    async def close(self) -> None:
-        """Stop the server, and what runs on it. Does nothing the second time."""
+    async def stop(self, grace: float | None = STOP_GRACE) -> None:
+        """Stop the server, and what runs on it. Does nothing more the second time.
+
+        Args:
+            grace: Seconds that calls in progress have to end by themselves.
+        """
+        if self._health is not None:
+            await self._health.set_serving(False)
         if self.server is not None:
-            await self.server.stop(STOP_GRACE)
+            await self.server.stop(grace)
+        self._stopped.set()
         for service in self._services:
             await service.close()
         if self._metrics is not None:

@@ -82,7 +82,8 @@ async def _check_request(request: Any, context: Any) -> None:
 
 async def _answer(context: Any, method: Callable[..., Any], error: BaseException) -> NoReturn:
     """Complete the call of a method that raised ``error``."""
-    if isinstance(error, grpc.aio.AbortError):
+    if isinstance(error, (grpc.aio.AbortError, grpc.aio.InternalError)):
+        # It is completed, or cannot be: the client has gone. gRPC knows which.
         raise error
     name = getattr(method, "__qualname__", repr(method))
     number = os.urandom(4).hex()

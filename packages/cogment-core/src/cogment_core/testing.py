@@ -1,6 +1,6 @@
 """For tests of what is built with Cogment: servers and clients in one process, without ports.
 
-A real stub on a real servicer, with nothing but memory between them::
+A real stub on a real servicer, with nothing but memory between them:
 
     from cogment_core.api.environment_pb2_grpc import EnvironmentSPStub, add_EnvironmentSPServicer_to_server
     from cogment_core.testing import InProcessServer

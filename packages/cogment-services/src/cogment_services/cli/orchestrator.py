@@ -7,6 +7,7 @@ from typing import TYPE_CHECKING, Any
 import click
 
 from cogment_services.cli.options import PORT, SPACED_OR_COMMAS, log_options, log_settings, option
+from cogment_services.polling import choose_fast_polling
 
 if TYPE_CHECKING:
     from prometheus_client import CollectorRegistry
@@ -83,6 +84,7 @@ _PREFIX = "COGMENT_ORCHESTRATOR_"
 def orchestrator(**options: Any) -> None:
     """Run trials: bring environments and actors together, step by step."""
     _refuse_what_is_not_there(options)
+    choose_fast_polling()  # before the following imports, for which it is too late afterwards
     from cogment_services import app
     from cogment_services.orchestrator.orchestrator import Orchestrator
     from cogment_services.tls import load_tls

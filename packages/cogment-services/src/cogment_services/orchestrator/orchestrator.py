@@ -59,7 +59,7 @@ class Attachable(Protocol):
 class Orchestrator:
     """Runs trials: brings environments and actors together, step by step.
 
-    In the user's own process::
+    In the user's own process:
 
         async with Orchestrator() as orchestrator:
             orchestrator.attach(context)
