@@ -203,9 +203,12 @@ async def test_an_endless_exchange_does_not_nest(transport: Transport):
         else:
             end.abandon()
 
+    receiving = asyncio.create_task(end.receive(on_message))
+    await asyncio.sleep(0)
+    await asyncio.sleep(0)  # both ends receive now, so that sending is calling, in process
     end.send(b"ping")
     with pytest.raises(UnavailableError):
-        await within(end.receive(on_message), 30)
+        await within(receiving, 30)
     assert count == rounds
 
 
@@ -366,6 +369,22 @@ async def test_a_servicer_may_abandon(transport: Transport):
     kept = Kept()
     await within(end.receive(kept))
     assert kept == [b"in time"]
+
+
+async def test_the_status_of_an_abandoned_call_is_waited_for(transport: Transport):
+    """A client gets the status that the handler returns with, though the servicer has abandoned the call before."""
+
+    async def method(_requests: Any, context: Any) -> None:
+        end = duplex.of_context(context)
+        end.send(b"x")
+        await end.drain()
+        end.abandon()
+        await asyncio.sleep(0.02)
+        await context.abort(grpc.StatusCode.NOT_FOUND, "no such trial")
+
+    end = await transport.open(method)
+    with pytest.raises(NotFoundError):
+        await within(end.receive(Kept()))
 
 
 async def test_what_a_callback_raises_ends_its_receive(transport: Transport):
@@ -795,6 +814,70 @@ async def test_requests_that_are_no_messages_end_receive(over_grpc: Transport):
     with pytest.raises(ProtocolError, match="cannot be decoded"):
         raise await within(outcome) or AssertionError
     end.abandon()
+
+
+class MakingUp:
+    """A call whose write meets the end of the call: ``grpc.aio`` puts a status of its own beside the true one."""
+
+    def __init__(self, *statuses: tuple[grpc.StatusCode, str]) -> None:
+        self._statuses = statuses
+        self._status: tuple[grpc.StatusCode, str] | None = None
+        self._note: Callable[[Any], None] = print
+
+    def add_done_callback(self, callback: Callable[[Any], None]) -> None:
+        self._note = callback
+
+    async def __aiter__(self) -> AsyncIterator[bytes]:
+        yield b"last words"
+        for status in self._statuses:
+            self._status = status
+            self._note(self)
+        empty = grpc.aio.Metadata()
+        raise grpc.aio.AioRpcError(grpc.StatusCode.INTERNAL, empty, empty, "Internal error from Core")
+
+    async def code(self) -> Any:
+        return self._status and self._status[0]
+
+    async def details(self) -> Any:
+        return self._status and self._status[1]
+
+    async def write(self, message: bytes) -> None: ...
+
+    async def wait_for_connection(self) -> None: ...
+
+    def cancel(self) -> bool:
+        return False
+
+
+MADE_UP = (grpc.StatusCode.INTERNAL, "Internal error from Core")
+OK = (grpc.StatusCode.OK, "")
+NOT_FOUND = (grpc.StatusCode.NOT_FOUND, "no such trial")
+
+
+@pytest.mark.parametrize(
+    ("statuses", "expected"),
+    [
+        ((MADE_UP, OK), None),
+        ((OK, MADE_UP), None),
+        ((MADE_UP, NOT_FOUND), NotFoundError),
+        ((NOT_FOUND, MADE_UP), NotFoundError),
+        ((MADE_UP,), RpcError),
+    ],
+)
+async def test_a_made_up_status_is_not_believed(
+    statuses: tuple[Any, ...], expected: type[RpcError] | None, monkeypatch: pytest.MonkeyPatch
+):
+    """Of two statuses that ``grpc.aio`` sets, in whatever order, the server's own counts; alone, any does."""
+    monkeypatch.setattr(outbox, "WRITE_TIMEOUT", 0.1)
+    end: Any = duplex.of_call(MakingUp(*statuses))
+    kept = Kept()
+    if expected is None:
+        await within(end.receive(kept))
+    else:
+        with pytest.raises(RpcError) as caught:
+            await within(end.receive(kept))
+        assert type(caught.value) is expected
+    assert kept == [b"last words"]
 
 
 PEER = """

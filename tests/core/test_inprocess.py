@@ -5,6 +5,7 @@ from __future__ import annotations
 import asyncio
 import gc
 from collections.abc import AsyncIterator, Callable
+from contextlib import suppress
 from typing import Any
 
 import grpc
@@ -580,6 +581,25 @@ async def test_writing_to_a_client_that_is_gone_fails(in_process: Transport):
     await asyncio.sleep(0)
     call.cancel()
     assert await within(outcome)
+
+
+async def test_a_handler_that_meets_the_end_of_its_call_has_not_failed(
+    in_process: Transport, caplog: pytest.LogCaptureFixture
+):
+    """That a client is gone while a handler writes to it is not an error for the log."""
+    returned = asyncio.Event()
+
+    async def method(requests: Any, context: Any) -> None:
+        context.add_done_callback(lambda _context: returned.set())
+        with suppress(asyncio.CancelledError):
+            await asyncio.Event().wait()
+        await context.write(1)
+
+    call = (await in_process.serve("stream_stream", method))()
+    await asyncio.sleep(0)
+    call.cancel()
+    await within(returned.wait())
+    assert not caplog.records
 
 
 async def test_a_cancelled_read_of_a_servicer_loses_nothing(in_process: Transport):

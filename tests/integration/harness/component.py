@@ -18,6 +18,7 @@ from typing import Any
 from google.protobuf.wrappers_pb2 import BytesValue
 
 import cogment
+from harness.scaled import quicken
 from harness.specs import ACTOR_CLASS, DEFAULT_ACTION, SETTINGS, ActorPlan, EnvironmentPlan, Plan
 
 
@@ -149,7 +150,8 @@ async def datalog(session: cogment.datalog.DatalogSession) -> None:
 class Component:
     """The process."""
 
-    def __init__(self, name: str, serve: list[str], port: int = 0) -> None:
+    def __init__(self, name: str, serve: list[str], port: int = 0, pace: int = 1) -> None:
+        quicken(pace)
         self._context = cogment.Context(name, SETTINGS, prometheus_registry=None)
         self._context.register_actor(actor, "player", [ACTOR_CLASS])
         self._served = bool(serve)
@@ -163,27 +165,34 @@ class Component:
 
     async def run(self) -> None:
         """Serve, and join trials, until the end of the input."""
+        reading = asyncio.create_task(self._read())
         serving = asyncio.create_task(self._serve())
-        try:
-            async for line in await _input():
-                self._join(**json.loads(line))
-        finally:
-            for client in self._clients:
-                client.cancel()
-            await self._context.close()
-            await asyncio.wait({serving, *self._clients}, timeout=10)
-        serving.result()
+        await asyncio.wait({reading, serving}, return_when=asyncio.FIRST_COMPLETED)
+        reading.cancel()
+        for client in self._clients:
+            client.cancel()
+        await self._context.close()
+        if not self._served:
+            serving.cancel()
+        await asyncio.wait({reading, serving, *self._clients}, timeout=10)
+        if self._served:
+            serving.result()
+
+    async def _read(self) -> None:
+        async for line in await _input():
+            self._join(**json.loads(line))
 
     async def _serve(self) -> None:
         if not self._served:
             tell("ready", port=0)
-            return
+            await asyncio.Event().wait()
         serving = asyncio.create_task(self._context.serve_all_registered(self._endpoint))
         listening = asyncio.create_task(self._context.wait_until_serving())
         await asyncio.wait({serving, listening}, return_when=asyncio.FIRST_COMPLETED)
-        if listening.done():
+        if not serving.done():
             tell("ready", port=listening.result())
         listening.cancel()
+        await asyncio.gather(listening, return_exceptions=True)  # it fails, too, if serving has
         await serving
 
     def _join(self, trial: str, endpoint: str, name: str) -> None:

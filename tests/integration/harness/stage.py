@@ -199,6 +199,8 @@ class Stage:
     """The processes of a test."""
 
     def __init__(self) -> None:
+        self.pace = 1
+        """How much faster than by default the processes ask each other whether they live."""
         self.processes: list[Process] = []
         self._contexts: list[cogment.Context] = []
 
@@ -208,15 +210,15 @@ class Stage:
         return time.monotonic()
 
     async def orchestrator(self, *options: str) -> Process:
-        """Start the ``cogment services orchestrator`` command."""
-        process = await self.command("services", "orchestrator", *options)
-        return await self._ready(process)
+        """Start the ``cogment services orchestrator`` command, and wait until it listens."""
+        return await self._ready(await self.orchestrator_at(0, 0, *options))
 
-    async def command(self, *args: str, ports: bool = True) -> Process:
-        """Start the ``cogment`` command, on ports that the system chooses if it is to listen."""
-        free = ("--lifecycle_port=0", "--actor_port=0") if ports else ()
-        command = (sys.executable, "-m", "cogment_services", *args, *free)
-        return await self._start("-".join(args[1:2]), command, stdin=None)
+    async def orchestrator_at(self, port: int, actor_port: int, *options: str) -> Process:
+        """Start an Orchestrator with these ports, without waiting until it listens."""
+        ports = (f"--lifecycle_port={port}", f"--actor_port={actor_port}")
+        program = ("harness.scaled", str(self.pace)) if self.pace > 1 else ("cogment_services",)
+        command = (sys.executable, "-m", *program, "services", "orchestrator", *ports, *options)
+        return await self._start("orchestrator", command, stdin=None)
 
     async def component(self, name: str, *serve: str, port: int = 0) -> Process:
         """Start a process that serves these kinds of components: environment, actor, datalog."""
@@ -224,7 +226,7 @@ class Stage:
 
     async def start_component(self, name: str, *serve: str, port: int = 0) -> Process:
         """As `component`, without waiting until it listens."""
-        options = json.dumps({"name": name, "serve": serve, "port": port})
+        options = json.dumps({"name": name, "serve": serve, "port": port, "pace": self.pace})
         command = (sys.executable, "-m", "harness.component", options)
         return await self._start(name, command, stdin=asyncio.subprocess.PIPE)
 

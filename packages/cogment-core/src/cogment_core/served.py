@@ -96,9 +96,21 @@ class Served:
         if self._health is not None:
             await self._health.set_serving(False)
         if self.server is not None:
-            await self.server.stop(grace)
+            await self._stop_server(grace)
         self._stopped.set()
         for service in self._services:
             await service.close()
         if self._metrics is not None:
             await self._metrics.close()
+
+    async def _stop_server(self, grace: float | None) -> None:
+        """Stop the server even after ``asyncio.run`` has cancelled all tasks.
+
+        gRPC's own are among them, and its ``stop`` is cancelled then, half done; the second one does the rest (measured).
+        """
+        stopping = asyncio.get_running_loop().create_task(self.server.stop(grace))
+        await asyncio.wait({stopping})
+        if stopping.cancelled():
+            await self.server.stop(grace)
+        else:
+            stopping.result()

@@ -177,7 +177,8 @@ class InProcessServer(grpc.aio.Server):
             context.fail(error)
             raise
         except Exception as error:
-            logger.exception("in-process %s: %s failed", self.name, exchange.method)
+            if exchange.status is None or not isinstance(error, grpc.aio.InternalError):
+                logger.exception("in-process %s: %s failed", self.name, exchange.method)
             context.fail(error)
         finally:
             context.handler_returned()
