@@ -4,10 +4,10 @@ from __future__ import annotations
 
 import asyncio
 import json
-import multiprocessing
 import os
 import signal
 import socket
+import subprocess
 import sys
 from collections.abc import AsyncIterator
 from pathlib import Path
@@ -346,36 +346,59 @@ def test_a_pool_belongs_to_one_event_loop():
         asyncio.run(connect())
 
 
-def _use_in_child(pool: ChannelPool, answers: Any) -> None:
-    async def connect() -> None:
-        pool.get(Endpoint("grpc://localhost:2"))
-
-    try:
-        asyncio.run(connect())
-    except UsageError as error:
-        answers.put(str(error))
-    else:
-        answers.put("no error")
-
-
 @pytest.mark.skipif(not hasattr(os, "fork"), reason="needs fork")
-@pytest.mark.filterwarnings("ignore:.*multi-threaded.*fork:DeprecationWarning")
-def test_a_pool_does_not_survive_a_fork():
-    """A pool that is used in a forked child is an error that says what to do, not a deadlock."""
-    pool = ChannelPool()
+@pytest.mark.parametrize("forks_in_loop", [False, True])
+def test_a_pool_does_not_survive_a_fork(forks_in_loop: bool):
+    """A pool that is used in a forked child is an error that says what to do, wherever the process was forked."""
+    printed = subprocess.run(
+        [sys.executable, "-W", "ignore::DeprecationWarning", "-c", FORKING, str(forks_in_loop)],
+        capture_output=True,
+        text=True,
+        timeout=30,
+        check=True,
+    ).stdout
+    assert "'spawn'" in printed
 
-    async def connect() -> None:
-        pool.get(InProcessEndpoint(InProcessServer()))
 
-    asyncio.run(connect())
-    forking = multiprocessing.get_context("fork")
-    answers = forking.Queue()
-    child = forking.Process(target=_use_in_child, args=(pool, answers))
-    child.start()
+FORKING = """
+import asyncio, os, sys
+from cogment_core.channels import ChannelPool
+from cogment_core.endpoints import Endpoint
+from cogment_core.errors import UsageError
+
+pool = ChannelPool()
+
+def fork():
+    child = os.fork()
+    if child:
+        os.waitpid(child, 0)
+    return child == 0
+
+def use():
     try:
-        assert "spawn" in answers.get(timeout=20)
-    finally:
-        child.join(20)
+        pool.get(Endpoint("grpc://localhost:1"))
+    except UsageError as error:
+        print(error, flush=True)
+
+async def main(forks):
+    use()
+    if forks and fork():
+        use()
+        os._exit(0)
+    if forks:
+        await pool.close()
+
+async def child():
+    use()
+
+if sys.argv[1] == "True":
+    asyncio.run(main(True))
+else:
+    asyncio.run(main(False))
+    if fork():
+        asyncio.run(child())
+        os._exit(0)
+"""
 
 
 # --- options ----------------------------------------------------------------------------------------------------------

@@ -21,9 +21,9 @@ PACE = 10
 @pytest.mark.slow
 @pytest.mark.timeout(120)
 async def test_streams_survive_to_be_idle_at_default_options(stage) -> None:
-    """B9: after 45 s without a message, trials go on, with components of ours and with those of other SDKs, whose servers
-    and clients have stock options; watchers of both kinds are told of their ends. A server disconnects a client that
-    asks too often for its options after 25 s (measured), and what has survived that survives."""
+    """B9: after 45 s without a message, trials go on, with components of ours and with those of other SDKs, whose
+    servers and clients have stock options; watchers of both kinds are told of their ends. A server disconnects a client
+    that asks too often for its options after 25 s (measured), and what has survived that survives."""
     await _idle(stage, 45.0)
 
 

@@ -253,17 +253,17 @@ class ChannelPool:
             await channel.close()
 
     def _check_place(self) -> None:
+        if self._pid not in (0, os.getpid()):  # first: in a forked child no event loop runs
+            raise UsageError(
+                "gRPC connections do not survive a fork: start processes with multiprocessing's 'spawn' method, and "
+                "make the Context in the process that uses it"
+            )
         try:
             loop = asyncio.get_running_loop()
         except RuntimeError:
             raise UsageError("connections can only be made within a running event loop") from None
         if self._loop is None:
             self._loop, self._pid = loop, os.getpid()
-        elif self._pid != os.getpid():
-            raise UsageError(
-                "gRPC connections do not survive a fork: start processes with multiprocessing's 'spawn' method, and "
-                "make the Context in the process that uses it"
-            )
         elif self._loop is not loop:
             raise UsageError(
                 "these connections belong to another event loop: make one Context for each event loop, and use it "

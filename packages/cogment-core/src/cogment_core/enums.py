@@ -1,7 +1,7 @@
 """The enums that users meet.
 
-Their numbers are those of the protocol. They are written out, and a test compares them: taken from the generated module,
-they would make every import of Cogment load all of protobuf.
+Their numbers are those of the protocol. They are written out, and a test compares them: taken from the generated
+module, they would make every import of Cogment load all of protobuf.
 """
 
 from __future__ import annotations

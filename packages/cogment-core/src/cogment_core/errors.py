@@ -152,6 +152,4 @@ def from_grpc(error: grpc.aio.AioRpcError, *, method: str = "", target: str = ""
     if isinstance(error, RpcError):
         return error
     kind = _BY_STATUS.get(error.code(), RpcError)
-    return kind(
-        error.code(), error.details() or "", method=method, target=target, metadata=error.trailing_metadata()
-    )
+    return kind(error.code(), error.details() or "", method=method, target=target, metadata=error.trailing_metadata())

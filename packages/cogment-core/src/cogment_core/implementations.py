@@ -96,9 +96,9 @@ class Implementations:
         _check_properties(added, "__actor_class", "__implementation")
         if added.name in self.actors:
             raise UsageError(f"an actor implementation {added.name!r} is registered already")
-        for name in added.actor_classes if settings is not None else ():
-            if name not in settings.actor_classes:
-                known = (actor_class.name for actor_class in settings.actor_classes)
+        known = None if settings is None else [actor_class.name for actor_class in settings.actor_classes]
+        for name in added.actor_classes:
+            if known is not None and name not in known:
                 raise UsageError(f"actor class {name!r} is not in the specs; {hint(name, known)}")
         self.actors[added.name] = added
 

@@ -106,7 +106,7 @@ class Served:
     async def _stop_server(self, grace: float | None) -> None:
         """Stop the server even after ``asyncio.run`` has cancelled all tasks.
 
-        gRPC's own are among them, and its ``stop`` is cancelled then, half done; the second one does the rest (measured).
+        gRPC's own are among them, and its ``stop`` is cancelled then, half done; a second one does the rest (measured).
         """
         stopping = asyncio.get_running_loop().create_task(self.server.stop(grace))
         await asyncio.wait({stopping})

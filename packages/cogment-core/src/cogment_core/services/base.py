@@ -55,8 +55,8 @@ async def trial_id_of(context: Any) -> str:
 class ComponentService:
     """A service that runs functions of the user, as tasks of its own.
 
-    They are not tasks of the calls that bring them: when a call breaks, the user's function is still told, and still has
-    the time to finish.
+    They are not tasks of the calls that bring them: when a call breaks, the user's function is still told, and still
+    has the time to finish.
     """
 
     name: ClassVar[str]
@@ -87,7 +87,7 @@ class ComponentService:
             raise
 
     async def close(self) -> None:
-        """End what still runs: it has been told, by the end of its call, and has a little time before it is cancelled."""
+        """End what still runs: it was told by the end of its call, and has a little time before it is cancelled."""
         await self._tasks.wait(CLOSE_GRACE)
         await self._tasks.close()
 

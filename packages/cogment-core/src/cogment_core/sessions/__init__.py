@@ -1,0 +1,1 @@
+"""Sessions: trials, as those who take part in them see them."""

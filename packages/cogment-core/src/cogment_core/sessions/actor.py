@@ -46,9 +46,7 @@ class ActorSession(Session):
         joined_by_client: bool,
         observer: SessionObserver,
     ) -> None:
-        super().__init__(
-            trial_id=trial_id, name=init.actor_name, impl_name=impl_name, tick_id=-1, link=link
-        )
+        super().__init__(trial_id=trial_id, name=init.actor_name, impl_name=impl_name, tick_id=-1, link=link)
         self.actor_class = init.actor_class
         self.class_name = init.actor_class
         self.env_name = init.env_name
@@ -105,7 +103,9 @@ class ActorSession(Session):
         wire.content = content
         self._send(output)
 
-    def send_message(self, payload: Message | None, to: str | Iterable[str], to_environment: bool | None = None) -> None:
+    def send_message(
+        self, payload: Message | None, to: str | Iterable[str], to_environment: bool | None = None
+    ) -> None:
         """Send a message to actors or the environment.
 
         Args:
@@ -173,4 +173,3 @@ class ActorSession(Session):
 
     def __str__(self) -> str:
         return f"actor {self.name!r} in trial {self._trial_id!r}"
-

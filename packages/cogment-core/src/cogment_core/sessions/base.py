@@ -38,9 +38,7 @@ class Session(ABC):
             forced, and after a lost connection, it says which.
     """
 
-    def __init__(
-        self, *, trial_id: str, name: str, impl_name: str, tick_id: int, link: Link
-    ) -> None:
+    def __init__(self, *, trial_id: str, name: str, impl_name: str, tick_id: int, link: Link) -> None:
         self.name = name
         self.impl_name = impl_name
         self.end_reason: str | None = None
@@ -123,7 +121,7 @@ class Session(ABC):
         logger.deprecated("[Session.event_loop] is now [Session.all_events]")
         return self.all_events()
 
-    def _delivered(self, event: RecvEvent) -> None:
+    def _delivered(self, event: RecvEvent) -> None:  # noqa: B027 - only some sessions take note
         """The user is about to see ``event``."""
 
     def _is_finished(self) -> bool:
@@ -296,7 +294,10 @@ def receivers_of(to: str | Iterable[str]) -> list[str]:
     given: Any = to
     if isinstance(given, str):
         return [given]
-    receivers: list[Any] = list(given) if isinstance(given, Iterable) else [given]
+    try:
+        receivers: list[Any] = list(given)
+    except TypeError:
+        receivers = [given]
     if not all(isinstance(receiver, str) for receiver in receivers):
         raise UsageError(f"to has to be the name of a receiver, or a list of names, not {given!r}")
     return receivers

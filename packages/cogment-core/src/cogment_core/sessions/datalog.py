@@ -58,8 +58,8 @@ class MessageReader:
 class DatalogSession:
     """The log of one trial; given to the function registered with ``register_datalog``.
 
-    Samples are read from the network as the function takes them: one that is slow slows the Orchestrator's log down, and
-    nothing is lost.
+    Samples are read from the network as the function takes them: one that is slow slows the Orchestrator's log down,
+    and nothing is lost.
 
     Attributes:
         trial_id: Identifier of the trial.

@@ -42,20 +42,17 @@ class EnvironmentSession(Session):
         link: Link,
         observer: SessionObserver,
     ) -> None:
-        super().__init__(
-            trial_id=trial_id, name=init.name, impl_name=impl_name, tick_id=init.tick_id, link=link
-        )
+        super().__init__(trial_id=trial_id, name=init.name, impl_name=impl_name, tick_id=init.tick_id, link=link)
         if init.HasField("config"):
             self._config = (init.config.content, config_type)
         self._actors = [(actor.name, actor.actor_class) for actor in init.actors_in_trial]
         self._action_spaces = [spec.action_space if spec else None for spec in actor_specs]
-        self._packer = ObservationPacker(self._actors, [spec.observation_space if spec else None for spec in actor_specs])
+        observation_spaces = [spec.observation_space if spec else None for spec in actor_specs]
+        self._packer = ObservationPacker(self._actors, observation_spaces)
         self._has_sent_last = False
         self._observer = observer
 
-    def start(
-        self, observations: Iterable[tuple[str, Message]] | None = None, auto_done_sending: bool = True
-    ) -> None:
+    def start(self, observations: Iterable[tuple[str, Message]] | None = None, auto_done_sending: bool = True) -> None:
         """Start to run the trial: the Orchestrator counts the environment as ready.
 
         Args:
@@ -117,7 +114,9 @@ class EnvironmentSession(Session):
         if self._auto_done_sending:
             self._finish_sending()
 
-    def send_message(self, payload: Message | None, to: str | Iterable[str], to_environment: bool | None = None) -> None:
+    def send_message(
+        self, payload: Message | None, to: str | Iterable[str], to_environment: bool | None = None
+    ) -> None:
         """Send a message to actors.
 
         Args:

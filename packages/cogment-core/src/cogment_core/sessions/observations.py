@@ -4,7 +4,7 @@ from __future__ import annotations
 
 import reprlib
 from collections.abc import Iterable, Sequence
-from typing import Any, cast
+from typing import Any
 
 from google.protobuf.message import Message
 
@@ -40,13 +40,18 @@ class ObservationPacker:
             UsageError: These are no pairs; an actor gets no observation, or two; a target is unknown; an observation is
                 of another type.
         """
-        pairs = observations if type(observations) is list else _as_list(observations)
+        pairs = _as_list(observations)
         spaces = self._spaces
         payloads: list[bytes] = []
         actors_map = [_NOTHING] * len(self._actors)
         packed: dict[int, int] = {}
         for pair in pairs:
-            target, observation = pair if type(pair) is tuple and len(pair) == 2 else _as_pair(pair)
+            if isinstance(pair, str):  # two letters would be taken for a pair
+                raise _no_pairs(pair)
+            try:
+                target, observation = pair
+            except (TypeError, ValueError):
+                raise _no_pairs(pair) from None
             indexes = self._targets(target)
             if len(pairs) > 1 and target in _EVERYBODY:
                 raise UsageError(f"the target {target!r} is for all actors: it has to be the only one")
@@ -95,16 +100,11 @@ class ObservationPacker:
         )
 
 
-def _as_list(observations: object) -> list[Any]:
-    if not isinstance(observations, Iterable):
-        raise _no_pairs(observations)
-    return list(cast("Iterable[Any]", observations))
-
-
-def _as_pair(given: Any) -> tuple[Any, Any]:
-    if not isinstance(given, Sequence) or isinstance(given, str) or len(cast("Sequence[Any]", given)) != 2:
-        raise _no_pairs(given)
-    return given[0], given[1]
+def _as_list(observations: Any) -> list[Any]:
+    try:
+        return list(observations)
+    except TypeError as error:
+        raise _no_pairs(observations) from error
 
 
 def _no_pairs(given: object) -> UsageError:

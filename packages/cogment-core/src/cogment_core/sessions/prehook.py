@@ -28,7 +28,7 @@ class PrehookSession(V1Attributes):
 
     @trial_parameters.setter
     def trial_parameters(self, value: TrialParameters) -> None:
-        if not isinstance(value, TrialParameters):
+        if not isinstance(value, TrialParameters):  # pyright: ignore[reportUnnecessaryIsInstance]
             raise UsageError(f"trial_parameters has to be a TrialParameters, not {type(value).__name__}")
         self._trial_parameters = value
 

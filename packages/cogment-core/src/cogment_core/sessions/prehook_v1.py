@@ -1,7 +1,7 @@
 """The attributes that pre-trial hooks used before there was ``trial_parameters``.
 
 They are views of the same parameters: ``session.trial_max_steps = 10`` is ``session.trial_parameters.max_steps = 10``.
-Configs, and ``actors``, which is a list of dictionaries, could be changed in place; `V1Attributes.validate` applies that.
+Configs, and ``actors``, a list of dictionaries, could be changed in place; `V1Attributes.validate` applies that.
 """
 
 from __future__ import annotations
@@ -99,9 +99,10 @@ class V1Attributes:
     def actors(self, value: Iterable[dict[str, Any]]) -> None:
         logger.deprecated("[PrehookSession.actors] is now [PrehookSession.trial_parameters.actors]")
         given: Any = value
-        if not isinstance(given, Iterable) or isinstance(given, str):
-            raise UsageError(f"actors has to be a list of dictionaries, not {given!r}")
-        self._actors = list(given)
+        try:
+            self._actors = list(given)
+        except TypeError as error:
+            raise UsageError(f"actors has to be a list of dictionaries, not {given!r}") from error
 
     def validate(self) -> None:
         """Apply what was changed in place. Called after the hook's function, so that it need not.
