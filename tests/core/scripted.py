@@ -13,6 +13,8 @@ from typing import Any, TypeVar
 
 import grpc
 import grpc.aio
+from google.protobuf.wrappers_pb2 import DoubleValue, Int32Value, StringValue
+
 from cogment_core.api import (
     agent_pb2_grpc,
     common_pb2,
@@ -22,12 +24,11 @@ from cogment_core.api import (
     hooks_pb2_grpc,
     orchestrator_pb2_grpc,
 )
-from cogment_core.api.common_pb2 import END, HEARTBEAT, LAST, NORMAL
+from cogment_core.api.common_pb2 import END, HEARTBEAT, NORMAL
 from cogment_core.context import Context
 from cogment_core.endpoints import Endpoint, ServedEndpoint
 from cogment_core.inprocess import InProcessEndpoint, InProcessServer
 from cogment_core.specs import ActorClass, ActorClassList
-from google.protobuf.wrappers_pb2 import DoubleValue, Int32Value, StringValue
 
 PATIENCE = 4.0
 """Seconds that a test waits for what has to come at once."""
@@ -209,12 +210,12 @@ class Orchestrator(orchestrator_pb2_grpc.ClientActorSPServicer):
     def __init__(self) -> None:
         self.lines: asyncio.Queue[JoinLine] = asyncio.Queue()
 
-    async def RunTrial(self, request_iterator: Any, context: Any) -> None:  # noqa: N802
+    async def RunTrial(self, request_iterator: Any, context: Any) -> None:
         line = JoinLine(context)
         self.lines.put_nowait(line)
         await line.serve(context)
 
-    async def Version(self, request: Any, context: Any) -> common_pb2.VersionInfo:  # noqa: N802
+    async def Version(self, request: Any, context: Any) -> common_pb2.VersionInfo:
         return common_pb2.VersionInfo()
 
 
@@ -227,6 +228,7 @@ class World:
         self.context = Context("user", settings, **options)
         self.orchestrator = Orchestrator()
         self.serving: asyncio.Task[None] | None = None
+        self.prometheus_port: int | None = None
         self._server: Any = None
         self._channel: Any = None
         self._joins: list[asyncio.Task[None]] = []
@@ -239,14 +241,14 @@ class World:
             if self.transport == "inprocess":
                 self._channel = self.context.serve_in_process().channel()
             else:
-                self.serving = asyncio.create_task(self.context.serve_all_registered(ServedEndpoint()))
+                self.serving = asyncio.create_task(
+                    self.context.serve_all_registered(ServedEndpoint(), self.prometheus_port)
+                )
                 port = await soon(self.context.wait_until_serving())
                 self._channel = grpc.aio.insecure_channel(f"127.0.0.1:{port}")
         return self._channel
 
-    async def actor(
-        self, impl: Any = None, *, trial: str = "trial", metadata: Any = None, **init: Any
-    ) -> ServiceLine:
+    async def actor(self, impl: Any = None, *, trial: str = "trial", metadata: Any = None, **init: Any) -> ServiceLine:
         """Call the actor service; ``impl`` is registered first."""
         if impl is not None:
             self.context.register_actor(impl, "acting", ["player"])

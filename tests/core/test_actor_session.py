@@ -10,13 +10,14 @@ from typing import Any
 
 import grpc
 import pytest
+from google.protobuf.any_pb2 import Any as AnyMessage
+from google.protobuf.wrappers_pb2 import BytesValue, Int32Value, StringValue
+from scripted import Hand, Recorder, ServiceLine, World, soon
+
 from cogment_core.api import common_pb2
 from cogment_core.api.common_pb2 import END, LAST, LAST_ACK, NORMAL
 from cogment_core.enums import EventType
 from cogment_core.errors import CogmentError, DecodeError, SpecsError, UsageError
-from google.protobuf.any_pb2 import Any as AnyMessage
-from google.protobuf.wrappers_pb2 import BytesValue, Int32Value, StringValue
-from scripted import Hand, Recorder, ServiceLine, World, soon
 
 REFUSED = grpc.StatusCode.FAILED_PRECONDITION
 
@@ -459,9 +460,7 @@ async def test_an_implementation_that_does_not_run_the_class_is_refused(world: W
     assert "'judging' does not run actors of class 'player'" in await line.details()
 
 
-async def test_an_unknown_implementation_falls_back_with_a_warning(
-    world: World, caplog: pytest.LogCaptureFixture
-):
+async def test_an_unknown_implementation_falls_back_with_a_warning(world: World, caplog: pytest.LogCaptureFixture):
     """An unknown implementation is replaced by any that runs the class; the log says so."""
     world.context.register_actor(Recorder(), "judging", ["judge"])
     line = await world.actor(Recorder(), impl_name="unheard of")

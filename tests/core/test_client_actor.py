@@ -8,6 +8,9 @@ from typing import Any
 
 import grpc
 import pytest
+from google.protobuf.wrappers_pb2 import Int32Value
+from scripted import STATUS_CODES, Hand, JoinLine, Recorder, World, soon, turns
+
 from cogment_core import client_actor, participation
 from cogment_core.api.common_pb2 import END, LAST, LAST_ACK, NORMAL
 from cogment_core.endpoints import Endpoint
@@ -21,8 +24,6 @@ from cogment_core.errors import (
     UsageError,
 )
 from cogment_core.metadata import GrpcMetadata
-from google.protobuf.wrappers_pb2 import Int32Value
-from scripted import STATUS_CODES, Hand, JoinLine, Recorder, World, soon, turns
 
 OK = grpc.StatusCode.OK
 
@@ -102,6 +103,14 @@ async def test_whom_to_be_has_to_be_said(world: World, options: Any):
     world.context.register_actor(Recorder(), "any")
     with pytest.raises(UsageError):
         await world.context.join_trial("trial", await world.endpoint(), **options)
+    assert world.orchestrator.lines.empty()
+
+
+@pytest.mark.parametrize("trial_id", ["", "é", "a\nb", "\x7f", None, 3, b"bytes", "x" * 5000])
+async def test_what_cannot_be_a_trial_is_refused(world: World, trial_id: Any):
+    """A trial id that cannot travel is an error before anybody is called."""
+    with pytest.raises(UsageError, match=r"trial_id|'trial-id'"):
+        await world.context.join_trial(trial_id, await world.endpoint(), actor_name="ann")
     assert world.orchestrator.lines.empty()
 
 
@@ -391,9 +400,7 @@ async def test_a_function_that_is_cancelled_from_within(world: World):
         await soon(joining)
 
 
-async def test_a_function_that_fails_while_it_is_cancelled_is_logged(
-    world: World, caplog: pytest.LogCaptureFixture
-):
+async def test_a_function_that_fails_while_it_is_cancelled_is_logged(world: World, caplog: pytest.LogCaptureFixture):
     """join_trial() raises CancelledError, and what the function's clean-up raised is in the log."""
 
     async def impl(session: Any) -> None:

@@ -16,6 +16,9 @@ from unittest.mock import AsyncMock
 import grpc
 import grpc.aio
 import pytest
+from prometheus_client import CollectorRegistry
+from scripted import SETTINGS, Recorder, World, soon, turns
+
 from cogment_core.api import common_pb2, environment_pb2_grpc
 from cogment_core.context import Context
 from cogment_core.directory import ServiceType
@@ -24,8 +27,6 @@ from cogment_core.errors import CogmentError, EndpointError, UsageError
 from cogment_core.implementations import Component
 from cogment_core.inprocess import InProcessEndpoint, InProcessServer
 from cogment_core.metadata import GrpcMetadata
-from prometheus_client import CollectorRegistry
-from scripted import SETTINGS, Recorder, World, soon, turns
 
 
 async def impl(session: Any) -> None:
@@ -501,28 +502,40 @@ def test_a_context_in_a_second_event_loop_is_an_error():
         loop.close()
 
 
-def test_a_main_program_that_ends_without_cancelling():
-    """asyncio.run() cancels the serve task at its end: the port is free, and a late stop() does no harm."""
-    printed = run(
-        """
-        import socket
-        async def impl(session): pass
+LEFT_ALONE = """
+    import grpc.aio
+    from cogment_core.api import common_pb2, environment_pb2, environment_pb2_grpc
+    async def impl(session):
+        session.start()
+        async for event in session.all_events():
+            pass
+    async def main():
         context = Context("me", None, prometheus_registry=None)
         context.register_environment(impl)
-        async def main():
-            global serving
-            serving = asyncio.create_task(context.serve_all_registered())
-            await context.wait_until_serving()
-        asyncio.run(main())
-        assert serving.cancelled()
-        probe = socket.socket()
-        probe.setsockopt(socket.SOL_SOCKET, socket.SO_REUSEADDR, 1)
-        probe.bind(("0.0.0.0", context.served_port))
-        asyncio.run(context._grpc_server.stop(None))
-        print("free")
-        """
-    )
-    assert printed == "free\n"
+        serving = asyncio.create_task(context.serve_all_registered())
+        port = await context.wait_until_serving()
+        if {calls}:
+            channel = grpc.aio.insecure_channel(f"127.0.0.1:{{port}}")
+            call = environment_pb2_grpc.EnvironmentSPStub(channel).RunTrial(metadata=(("trial-id", "t"),))
+            init = environment_pb2.EnvInitialInput(name="env")
+            await call.write(environment_pb2.EnvRunTrialInput(state=common_pb2.NORMAL, init_input=init))
+            await call.read()
+        print(port, flush=True)
+        return context, serving
+    context, serving = asyncio.run(main())
+    assert serving.cancelled()
+    asyncio.run(context._grpc_server.stop(None))
+    """
+
+
+@pytest.mark.parametrize("calls", [False, True])
+def test_a_main_program_that_does_not_stop_what_it_serves(calls: bool):
+    """asyncio.run() that cancels the serve task at its end is a quiet end, and a late stop() does no harm.
+
+    gRPC's own tasks are cancelled, too, and a server that is stopped after that crashes the process.
+    """
+    printed = run(LEFT_ALONE.format(calls=calls))
+    assert is_free(int(printed))
 
 
 def test_an_old_main_program():
@@ -537,15 +550,15 @@ def test_an_old_main_program():
         context.register_environment(impl)
         async def interrupt():
             await context.wait_until_serving()
-            os.kill(os.getpid(), signal.SIGINT)
+            loop.call_soon(os.kill, os.getpid(), signal.SIGINT)
         interrupting = loop.create_task(interrupt())
+        serving = loop.create_task(context.serve_all_registered())
         try:
-            asyncio.get_event_loop().run_until_complete(context.serve_all_registered())
+            asyncio.get_event_loop().run_until_complete(serving)
         except KeyboardInterrupt:
             print("interrupted", context.served_port > 0)
-            loop.run_until_complete(context.close())
-            for task in asyncio.all_tasks(loop):
-                loop.run_until_complete(asyncio.wait({task}, timeout=5))
+        loop.run_until_complete(context.close())
+        loop.run_until_complete(serving)
         loop.close()
         """
     )
@@ -559,19 +572,19 @@ def test_a_context_does_not_survive_a_fork():
         """
         from cogment_core.directory import ServiceType
         from cogment_core.errors import UsageError
-        async def main():
-            context = Context("me", None, prometheus_registry=None)
-            await context.channel(Endpoint("grpc://localhost:1"), ServiceType.LIFE_CYCLE)
-            pid = os.fork()
-            if pid == 0:
-                try:
-                    await context.join_trial("t", Endpoint("grpc://localhost:1"), actor_name="ann")
-                except UsageError as error:
-                    print("spawn" in str(error), flush=True)
-                os._exit(0)
-            os.waitpid(pid, 0)
-            await context.close()
-        asyncio.run(main())
+        context = Context("me", None, prometheus_registry=None)
+        endpoint = Endpoint("grpc://localhost:1")
+        loop = asyncio.new_event_loop()
+        loop.run_until_complete(context.channel(endpoint, ServiceType.LIFE_CYCLE))
+        pid = os.fork()
+        if pid == 0:
+            try:
+                asyncio.run(context.join_trial("t", endpoint, actor_name="ann"))
+            except UsageError as error:
+                print("spawn" in str(error), flush=True)
+            os._exit(0)
+        os.waitpid(pid, 0)
+        loop.run_until_complete(context.close())
         """
     )
     assert printed == "True\n"
@@ -583,7 +596,7 @@ def test_importing_the_context_is_light():
         """
         import sys
         Context("me", None)
-        print([name for name in ("prometheus_client", "grpc_health", "cogment_core.served") if name in sys.modules])
+        print([name for name in ("prometheus_client", "grpc_health.v1", "cogment_core.served") if name in sys.modules])
         """
     )
     assert printed == "[]\n"

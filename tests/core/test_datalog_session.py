@@ -8,11 +8,12 @@ from typing import Any
 
 import grpc
 import pytest
+from google.protobuf.wrappers_pb2 import StringValue
+from scripted import SETTINGS, World, soon, turns
+
 from cogment_core.api import datalog_pb2
 from cogment_core.enums import TrialState
 from cogment_core.parameters import ActorParameters, TrialParameters
-from google.protobuf.wrappers_pb2 import StringValue
-from scripted import SETTINGS, World, soon, turns
 
 PARAMETERS = TrialParameters(
     SETTINGS, max_steps=5, actors=[ActorParameters(SETTINGS, "player", name="ann", endpoint="cogment://client")]
@@ -210,9 +211,7 @@ async def test_an_orchestrator_that_stops_sending_ends_the_loop(world: World, ca
     assert "before the last sample" in caplog.text
 
 
-async def test_samples_without_info_do_not_say_that_they_are_the_last(
-    world: World, caplog: pytest.LogCaptureFixture
-):
+async def test_samples_without_info_do_not_say_that_they_are_the_last(world: World, caplog: pytest.LogCaptureFixture):
     """When ``info`` is excluded from the samples, the half-close is the end, and nothing to warn of."""
     log = Log()
     call = await begin(world, log)

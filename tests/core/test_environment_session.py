@@ -8,12 +8,13 @@ from typing import Any
 
 import grpc
 import pytest
+from google.protobuf.wrappers_pb2 import DoubleValue, Int32Value, StringValue
+from scripted import Hand, Recorder, ServiceLine, World, soon
+
 from cogment_core.api import common_pb2, environment_pb2
 from cogment_core.api.common_pb2 import END, LAST, LAST_ACK, NORMAL
 from cogment_core.enums import ActorStatus, EventType
 from cogment_core.errors import CogmentError, DecodeError, SpecsError, UsageError
-from google.protobuf.wrappers_pb2 import DoubleValue, Int32Value, StringValue
-from scripted import Hand, Recorder, ServiceLine, World, soon
 
 REFUSED = grpc.StatusCode.FAILED_PRECONDITION
 ALL = [("*", StringValue(value="o"))]

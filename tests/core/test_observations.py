@@ -6,11 +6,12 @@ from collections.abc import Iterator
 from typing import Any
 
 import pytest
-from cogment_core.errors import CogmentError, UsageError
-from cogment_core.sessions.observations import ObservationPacker
 from google.protobuf.wrappers_pb2 import DoubleValue, StringValue
 from hypothesis import given
 from hypothesis import strategies as st
+
+from cogment_core.errors import CogmentError, UsageError
+from cogment_core.sessions.observations import ObservationPacker
 
 ACTORS = [("ann", "player"), ("bob", "player"), ("jim", "judge")]
 A, B, J = StringValue(value="a"), StringValue(value="b"), DoubleValue(value=1)

@@ -8,14 +8,15 @@ from typing import Any
 
 import grpc
 import pytest
+from google.protobuf.wrappers_pb2 import StringValue
+from scripted import PATIENCE, Hand, Recorder, ServiceLine, World, soon, turns
+
 from cogment_core import participation, served
 from cogment_core.api import agent_pb2_grpc, environment_pb2_grpc
 from cogment_core.api.common_pb2 import END, LAST, LAST_ACK, NORMAL, StatusRequest
 from cogment_core.enums import EventType
 from cogment_core.services import base
 from cogment_core.sessions import base as session_base
-from google.protobuf.wrappers_pb2 import StringValue
-from scripted import PATIENCE, Hand, Recorder, ServiceLine, World, soon, turns
 
 OK = grpc.StatusCode.OK
 INTERNAL = grpc.StatusCode.INTERNAL
@@ -104,9 +105,7 @@ async def test_nonsense_before_the_initial_data_ends_the_call(world: World, kind
     assert hand.calls == 0
 
 
-async def test_initial_data_that_never_comes_ends_the_call(
-    world: World, kind: str, monkeypatch: pytest.MonkeyPatch
-):
+async def test_initial_data_that_never_comes_ends_the_call(world: World, kind: str, monkeypatch: pytest.MonkeyPatch):
     """The Orchestrator has a bounded time to send the initial data."""
     monkeypatch.setattr(participation, "INIT_TIMEOUT", 0.05)
     hand = Hand()
@@ -233,9 +232,7 @@ async def test_a_function_that_raises_ends_the_call_with_everything_sent(world: 
     assert "secret" not in await line.details()
 
 
-async def test_an_exception_is_logged_with_its_traceback(
-    world: World, kind: str, caplog: pytest.LogCaptureFixture
-):
+async def test_an_exception_is_logged_with_its_traceback(world: World, kind: str, caplog: pytest.LogCaptureFixture):
     """The log tells what the function raised, and where, once."""
 
     async def impl(session: Any) -> None:
@@ -292,9 +289,7 @@ async def test_a_function_that_is_cancelled_from_within_fails_its_call(world: Wo
     assert await line.code() is INTERNAL
 
 
-async def test_returning_before_the_end_is_worth_a_warning(
-    world: World, kind: str, caplog: pytest.LogCaptureFixture
-):
+async def test_returning_before_the_end_is_worth_a_warning(world: World, kind: str, caplog: pytest.LogCaptureFixture):
     """A function that leaves its trial early is told so in the log, and nothing of a lost connection."""
 
     async def impl(session: Any) -> None:
@@ -591,9 +586,7 @@ async def test_a_lost_channel_ends_the_loop(world: World, kind: str):
     assert session.end_reason
 
 
-async def test_a_lost_function_that_waits_for_something_else_is_cancelled(
-    world: World, kind: str, short_grace: None
-):
+async def test_a_lost_function_that_waits_for_something_else_is_cancelled(world: World, kind: str, short_grace: None):
     """A function that never comes back to its loop is cancelled after a while, and may clean up."""
     cleaned = asyncio.Event()
 
@@ -777,9 +770,7 @@ async def test_closing_the_context_ends_the_loops(world: World, kind: str, monke
     assert await line.code() is not OK
 
 
-async def test_closing_the_context_cancels_what_does_not_end(
-    world: World, kind: str, monkeypatch: pytest.MonkeyPatch
-):
+async def test_closing_the_context_cancels_what_does_not_end(world: World, kind: str, monkeypatch: pytest.MonkeyPatch):
     """A function that waits for something else when its Context is closed is cancelled soon."""
     monkeypatch.setattr(served, "STOP_GRACE", 0.05)
     monkeypatch.setattr(base, "CLOSE_GRACE", 0.05)

@@ -7,11 +7,12 @@ from typing import Any
 
 import grpc
 import pytest
+from google.protobuf.wrappers_pb2 import Int32Value, StringValue
+from scripted import SETTINGS, World, soon
+
 from cogment_core.api import common_pb2, hooks_pb2
 from cogment_core.errors import SpecsError, UsageError
 from cogment_core.parameters import ActorParameters, TrialParameters
-from google.protobuf.wrappers_pb2 import Int32Value, StringValue
-from scripted import SETTINGS, World, soon
 
 METADATA = (("trial-id", "trial"), ("user-id", "user"))
 
@@ -315,7 +316,9 @@ async def test_an_exception_fails_the_call(world: World):
     assert "secret" not in (error.details() or "")
 
 
-@pytest.mark.parametrize("metadata", [METADATA[:1], METADATA[1:], (*METADATA, METADATA[1]), (("trial-id", ""), METADATA[1])])
+@pytest.mark.parametrize(
+    "metadata", [METADATA[:1], METADATA[1:], (*METADATA, METADATA[1]), (("trial-id", ""), METADATA[1])]
+)
 async def test_trial_and_user_are_needed(world: World, metadata: Any):
     """A call without exactly one trial-id and one user-id is refused."""
 

@@ -13,8 +13,8 @@ import pytest
 # Makes the helpers importable: test folders are no packages.
 sys.path.insert(0, str(Path(__file__).parent))
 
-from docs_pages import TOUR  # noqa: E402
-from docs_story import Story  # noqa: E402
+from docs_pages import TOUR
+from docs_story import Story
 
 
 @pytest.fixture(scope="session")

@@ -11,19 +11,20 @@ from collections.abc import Iterator, Sequence
 from pathlib import Path
 
 import click
+import pytest
+from docs_pages import DOCS, PAGES, README, ROOT, Block, blocks_of, commands_of, name_of
+from docs_story import NOT_RUN, Story
+from prometheus_client import CollectorRegistry
+
 import cogment
 import cogment.environment
 import cogment.prehook
-import pytest
 from cogment_core.fields import Fields
 from cogment_core.metrics import ActorMetrics, EnvironmentMetrics
 from cogment_services.cli.orchestrator import orchestrator as orchestrator_command
 from cogment_services.orchestrator import Orchestrator
 from cogment_services.orchestrator.metrics import OrchestratorMetrics
 from cogment_services.orchestrator.params_file import parse_params
-from docs_pages import DOCS, PAGES, README, ROOT, Block, blocks_of, commands_of, name_of
-from docs_story import NOT_RUN, Story
-from prometheus_client import CollectorRegistry
 
 BLOCKS = [block for page in PAGES for block in blocks_of(page)]
 PYTHON = [block for block in BLOCKS if block.language == "python"]
@@ -184,6 +185,8 @@ def test_all_metrics_are_listed() -> None:
 def test_all_parameters_are_listed(kind: type[Fields]) -> None:
     """The tables of the reference have all attributes of parameters."""
     page = (DOCS / "reference" / "parameters.md").read_text()
-    tables = dict(zip([cogment.TrialParameters, cogment.ActorParameters], page.split("### Attributes")[1:], strict=True))
+    tables = dict(
+        zip([cogment.TrialParameters, cogment.ActorParameters], page.split("### Attributes")[1:], strict=True)
+    )
     cells = re.findall(r"^\| (`.*?) \|", tables[kind], re.M)
     assert set(re.findall(r"`(\w+)`", " ".join(cells))) == set(kind.fields)

@@ -18,45 +18,52 @@ BOUND = 8.5
 
 @pytest.mark.timeout(90)
 async def test_frozen_participants_are_lost_within_the_bound_and_busy_ones_are_not(stage) -> None:
-    """B1: whatever a frozen process is in a trial, the others know within 8.5 s; one that only blocks its event loop
-    for longer than that is waited for."""
-    orchestrator, victim, busy, others = await stage.cast(
+    """B1: whatever a frozen process is in a trial, the others know within 8.5 s, whether its streams were busy or not;
+    one that only blocks its event loop for longer than that is waited for."""
+    orchestrator, victim, quiet, busy, others = await stage.cast(
         victim=["environment", "actor", "datalog"],
+        quiet=["environment", "actor"],
         busy=["environment", "actor"],
         others=["environment", "actor", "datalog"],
     )
     controller = stage.controller(orchestrator)
     bystander = await Bystander.start(stage, controller)
     here, there = others.endpoint, victim.endpoint
-    slow = EnvironmentPlan(period=0.1)
     other = Role("other", here)
+    often, seldom = EnvironmentPlan(period=0.1), EnvironmentPlan(period=60.0)
 
     async def start(
-        trial: str, environment: str, *roles: Role, plan: EnvironmentPlan = slow, datalog: str = ""
+        trial: str, environment: str, *roles: Role, plan: EnvironmentPlan = often, datalog: str = ""
     ) -> None:
         params = parameters(environment, roles, plan, datalog=datalog)
         assert await controller.start_trial(trial_params=params, trial_id_requested=trial) == trial
 
     await start("environment", there, other, datalog=here)
-    await start("unready", there, other, plan=EnvironmentPlan(hold=True))
     await start("service", here, Role("victim", there), other)
     await start("client", here, Role("victim", CLIENT), other)
     victim.send(trial="client", endpoint=orchestrator.endpoint, name="victim")
+    await start("quiet environment", quiet.endpoint, other, plan=EnvironmentPlan(hold=True))
+    await start("quiet service", here, Role("victim", quiet.endpoint), other, plan=seldom)
+    await start("quiet client", here, Role("victim", CLIENT), other, plan=seldom)
+    quiet.send(trial="quiet client", endpoint=orchestrator.endpoint, name="victim")
     await start("optional", here, Role("victim", there, optional=True, default_action=True), other)
     await start("datalog", here, other, datalog=there)
     await start("busy", busy.endpoint, other, plan=EnvironmentPlan(period=0.1, block_at=10, block_for=BOUND + 2))
-    for trial in ("environment", "service", "client", "optional", "datalog"):
+    for trial in ("environment", "service", "client", "optional", "datalog", "busy"):
         await others.expect("tick", trial=trial, who="other", tick=10)
-    await victim.expect("tick", trial="client", tick=10)
-    await victim.expect("started", trial="unready")
-    await busy.expect("tick", tick=10)
+    await quiet.expect("started", trial="quiet environment")
+    for trial in ("quiet service", "quiet client"):
+        await others.expect("tick", trial=trial, who=ENVIRONMENT, tick=0)
 
-    frozen = victim.freeze()
+    victim.freeze()
+    frozen = quiet.freeze()
     for trial, reason in [
         ("environment", "Environment stream failure"),
-        ("unready", "Failed to initialize environment"),
         ("service", "Required actors [victim] unavailable"),
         ("client", "Required actors [victim] unavailable"),
+        ("quiet environment", "Failed to initialize environment"),
+        ("quiet service", "Required actors [victim] unavailable"),
+        ("quiet client", "Required actors [victim] unavailable"),
     ]:
         left = await others.expect("left", trial=trial, who="other")
         check_end(left, reason)
@@ -81,42 +88,45 @@ async def test_frozen_participants_are_lost_within_the_bound_and_busy_ones_are_n
         left = await others.expect("left", trial=trial, who="other")
         check_end(left)
         assert trial != "datalog" or left.gap < BYSTANDER_GAP, left
-
-    victim.thaw()
-    for trial, who in [
-        ("environment", ENVIRONMENT),
-        ("service", "victim"),
-        ("client", "victim"),
-        ("optional", "victim"),
-    ]:
-        check_loss(await victim.expect("left", trial=trial, who=who))
-    await victim.expect("joining is over", error="")
+    await _check_thawed(victim, {"environment": ENVIRONMENT, "service": "victim", "client": "victim"})
     await victim.expect("logged", trial="datalog", state="RUNNING")
+    await _check_thawed(quiet, {"quiet service": "victim", "quiet client": "victim"})
+
+
+async def _check_thawed(process, roles: dict[str, str]) -> None:
+    """A process that goes on after its trials have is told that it lost them."""
+    process.thaw()
+    for trial, who in roles.items():
+        check_loss(await process.expect("left", trial=trial, who=who))
+    await process.expect("joining is over", error="")
 
 
 @pytest.mark.timeout(90)
 async def test_a_frozen_orchestrator_is_lost_within_the_bound(stage) -> None:
-    """B1: environments, actors of both kinds, datalogs and watchers know within 8.5 s that it is frozen."""
-    orchestrator, components = await stage.cast(components=["environment", "actor", "datalog"])
+    """B1: environments, actors of both kinds, datalogs and watchers know within 8.5 s that it is frozen, whether their
+    streams were busy or quiet."""
+    orchestrator, busy, quiet = await stage.cast(
+        busy=["environment", "actor", "datalog"], quiet=["environment", "actor", "datalog"]
+    )
     controller = stage.controller(orchestrator)
     watching = asyncio.create_task(_watch_until_lost(controller))
-    roles = [Role("service", components.endpoint), Role("client", CLIENT)]
-    started = []
-    for plan in (EnvironmentPlan(period=0.1), EnvironmentPlan(hold=True)):
-        params = parameters(components.endpoint, roles, plan, datalog=components.endpoint)
-        started.append(await controller.start_trial(trial_params=params))
-        components.send(trial=started[-1], endpoint=orchestrator.endpoint, name="client")
-    await components.expect("tick", tick=10, trial=started[0], count=3)
-    await components.expect("started", trial=started[1], count=3)
+    for process, period in [(busy, 0.1), (quiet, 3.0)]:
+        roles = [Role("service", process.endpoint), Role("client", CLIENT)]
+        plan = EnvironmentPlan(period=period, report=1)
+        params = parameters(process.endpoint, roles, plan, datalog=process.endpoint)
+        trial = await controller.start_trial(trial_params=params)
+        process.send(trial=trial, endpoint=orchestrator.endpoint, name="client")
+    await quiet.expect("tick", tick=0, count=3)
+    await busy.expect("tick", tick=10, count=3)
     frozen = orchestrator.freeze()
-    for trial, names in [(started[0], [ENVIRONMENT, "service", "client"]), (started[1], ["service", "client"])]:
-        for left in await all_left(components, names, trial=trial):
+    for process in (busy, quiet):
+        for left in await all_left(process, [ENVIRONMENT, "service", "client"]):
             check_loss(left)
             assert left.at - frozen <= BOUND, left
-    logged = await components.expect("logged", trial=started[0])
-    assert logged.at - frozen <= BOUND, logged
+        logged = await process.expect("logged")
+        assert logged.at - frozen <= BOUND, logged
+        await process.expect("joining is over", error="")
     assert await asyncio.wait_for(watching, BOUND) - frozen <= BOUND
-    await components.expect("joining is over", count=2, error="")
 
 
 async def _watch_until_lost(controller) -> float:

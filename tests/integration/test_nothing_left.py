@@ -78,7 +78,7 @@ async def _join(context: cogment.Context, trial: str, address: str) -> None:
 
 
 async def test_no_task_and_no_file_is_left_of_trials(caplog) -> None:
-    """After an Orchestrator and a Context are closed, everything that they started is gone, however the trials ended."""
+    """When an Orchestrator and a Context are closed, all that they started is gone, however the trials ended."""
     complaints: list[dict[str, Any]] = []
     asyncio.get_running_loop().set_exception_handler(lambda _, context: complaints.append(context))
     await round_of_trials()  # gRPC keeps some files and threads for good

@@ -238,13 +238,14 @@ class Stage:
         return list(await asyncio.gather(*starting))
 
     async def _start(self, name: str, command: Iterable[str], stdin: int | None) -> Process:
+        path = filter(None, (str(_HERE), os.environ.get("PYTHONPATH")))
         process = await asyncio.create_subprocess_exec(
             *command,
             stdin=stdin,
             stdout=asyncio.subprocess.PIPE,
             stderr=asyncio.subprocess.PIPE,
             limit=2**20,
-            env={**os.environ, "PYTHONPATH": str(_HERE), "PYTHONUNBUFFERED": "1"},
+            env={**os.environ, "PYTHONPATH": os.pathsep.join(path), "PYTHONUNBUFFERED": "1"},
         )
         started = Process(name, process)
         self.processes.append(started)

@@ -184,6 +184,7 @@ def open_lasting(endpoint: Endpoint, plain: Callable[[], grpc.aio.Channel] | Non
     return LastingChannel(
         partial(open_channel, endpoint, options=(*WATCHFUL_CLIENT_OPTIONS, *unrepeated)),
         plain or partial(open_channel, endpoint, options=unrepeated),
+        redact_url(endpoint.url),
     )
 
 

@@ -14,7 +14,7 @@ from typing import cast
 
 from cogment_core.errors import UsageError
 
-__all__ = ["as_bytes", "as_flag", "as_seconds", "as_text", "as_whole", "wrong"]
+__all__ = ["as_bytes", "as_flag", "as_seconds", "as_text", "as_trial_id", "as_whole", "wrong"]
 
 _LARGEST_FLOAT32 = (2 - 2**-23) * 2.0**127
 
@@ -27,6 +27,13 @@ def as_text(name: str, value: object) -> str:
         value.encode()
     except UnicodeEncodeError:
         raise wrong(name, "text that can be encoded in UTF-8", value) from None
+    return value
+
+
+def as_trial_id(name: str, value: object) -> str:
+    """``value`` as the id of a trial: text that can travel as metadata."""
+    if not isinstance(value, str) or not value or not (value.isascii() and value.isprintable()):
+        raise wrong(name, "the id of a trial, which is printable ASCII", value)
     return value
 
 

@@ -7,9 +7,11 @@ from typing import Any
 
 from cogment_core import duplex
 from cogment_core.api import common_pb2, orchestrator_pb2_grpc
+from cogment_core.checks import as_trial_id
 from cogment_core.errors import ProtocolError
 from cogment_core.implementations import Implementations
 from cogment_core.participation import Participation, Seat
+from cogment_core.rpc import check_metadata
 from cogment_core.sessions.actor import ActorSession
 from cogment_core.sessions.link import Link
 from cogment_core.sessions.observer import SessionObserver
@@ -30,6 +32,9 @@ class ClientActor:
         actor_class: The class of actor to be, if there is no name.
         implementations: What is registered with the Context.
         settings: The specs, if known.
+
+    Raises:
+        UsageError: ``trial_id`` is not the id of a trial.
     """
 
     def __init__(
@@ -41,7 +46,7 @@ class ClientActor:
         implementations: Implementations,
         settings: CogSettings | None,
     ) -> None:
-        self._trial_id = trial_id
+        self._trial_id = as_trial_id("trial_id", trial_id)
         self._actor_name = actor_name
         self._actor_class = actor_class
         self._implementations = implementations
@@ -51,12 +56,13 @@ class ClientActor:
         """Take part in the trial until the user's function returns.
 
         Raises:
+            UsageError: There is too much metadata.
             RpcError: The Orchestrator refuses, or cannot be reached.
             CogmentError: It gives another actor than the one asked for.
             Exception: Whatever the user's function raises.
         """
         stub: Any = orchestrator_pb2_grpc.ClientActorSPStub(channel)
-        ends = duplex.of_call(stub.RunTrial(metadata=(*metadata, ("trial-id", self._trial_id))))
+        ends = duplex.of_call(stub.RunTrial(metadata=check_metadata((*metadata, ("trial-id", self._trial_id)))))
         ends.send(common_pb2.ActorRunTrialOutput(state=common_pb2.NORMAL, init_output=self._slot()))
         who = f"actor {self._actor_name!r}" if self._actor_name else f"an actor of class {self._actor_class!r}"
         participation = Participation(

@@ -54,6 +54,7 @@ class Context:
 
     Raises:
         EndpointError: The endpoint of the Directory is no address.
+        UsageError: An argument is of a wrong kind.
     """
 
     def __init__(
@@ -67,7 +68,7 @@ class Context:
         metadata: GrpcMetadata | None = None,
     ) -> None:
         self._user_id = user_id
-        self._settings: CogSettings | None = cog_settings
+        self._settings: CogSettings | None = _specs(cog_settings)
         self._loop = asyncio_loop
         self._registry = prometheus_registry
         self._metadata = metadata.copy() if metadata is not None else GrpcMetadata()
@@ -77,6 +78,7 @@ class Context:
         self._channels: ChannelPool | None = None
         self._served: Served | None = None
         self._listening = asyncio.Event()
+        self._failure: Exception | None = None
 
     # --- who and where ------------------------------------------------------------------------------------------
 
@@ -234,13 +236,20 @@ class Context:
             directory_registration_host: Host to register in the Directory; None for that of this machine.
 
         Raises:
-            UsageError: Nothing is registered, or this Context serves already, or did.
+            UsageError: Nothing is registered, or this Context serves already, or did; or an argument is wrong.
             CogmentError: A port cannot be had; another one can be tried.
         """
         self._listening.clear()
+        self._failure = None
         try:
+            endpoint = _served_endpoint(served_endpoint)
             served = self._claim_serving()
-            await self._listen(served, served_endpoint or ServedEndpoint(), prometheus_port)
+            await self._listen(served, endpoint, prometheus_port)
+        except Exception as error:
+            # Programs that cancel this task at their end, without awaiting it, would never see the error.
+            logger.error("nothing is served: %s", error)
+            self._failure = error
+            raise
         finally:
             self._listening.set()
         try:
@@ -262,11 +271,13 @@ class Context:
         """Wait until `serve_all_registered` listens. Returns the port.
 
         Raises:
-            CogmentError: It has failed; it raises why.
+            CogmentError: It has failed; this says why.
         """
+        await asyncio.sleep(0)  # a task of serve_all_registered() that was just made begins before an answer is given
         await self._listening.wait()
         if not self.served_port:
-            raise CogmentError("nothing is served: serve_all_registered() has failed, and raised why")
+            why = self._failure or "serve_all_registered() was cancelled"
+            raise CogmentError(f"nothing is served: {why}") from self._failure
         return self.served_port
 
     def serve_in_process(self) -> InProcessServer:
@@ -317,7 +328,7 @@ class Context:
             actor_class: The class of actor to be, if there is no name.
 
         Raises:
-            UsageError: Neither a name nor a class was given.
+            UsageError: Neither a name nor a class was given, or ``trial_id`` cannot be the id of a trial.
             RpcError: The Orchestrator refuses (no such trial or actor, or it is taken), or cannot be reached.
             Exception: Whatever the registered function raises.
         """
@@ -363,6 +374,22 @@ class Context:
         self, kind: type[BaseException] | None, error: BaseException | None, traceback: TracebackType | None
     ) -> None:
         await self.close()
+
+
+def _specs(given: Any) -> Any:
+    """``given``, if it can be the specs; None for none."""
+    if given is not None and not hasattr(given, "actor_classes"):
+        raise wrong("cog_settings", "the module that cogment.generate makes of a spec file, or None", given)
+    return given
+
+
+def _served_endpoint(given: object) -> ServedEndpoint:
+    """Where to listen, by default at a port that the system chooses."""
+    if given is None:
+        return ServedEndpoint()
+    if not isinstance(given, ServedEndpoint):
+        raise wrong("served_endpoint", "a ServedEndpoint, for example ServedEndpoint(port=9001)", given)
+    return given
 
 
 def _directory_endpoint(given: Endpoint | str | None) -> Endpoint | None:

@@ -120,6 +120,12 @@ def _rebuild(kind: type[RpcError], code: grpc.StatusCode, details: str, method: 
 class UnavailableError(RpcError):
     """The peer cannot be reached, or the connection to it was lost. Trying again may help."""
 
+    def __str__(self) -> str:
+        text = super().__str__()
+        # gRPC tells the last of several reasons only: a refusal at ::1 may hide a failed handshake at 127.0.0.1.
+        hint = " (is a server running at this address, and do both sides use TLS, or neither?)"
+        return text + hint if "failed to connect" in text else text
+
 
 class DeadlineError(RpcError):
     """The peer did not answer in time. Whether it did what was asked is not known."""

@@ -15,7 +15,7 @@ import grpc
 import grpc.aio
 
 from cogment_core.api.common_pb2 import VersionInfo, VersionRequest
-from cogment_core.errors import UnavailableError
+from cogment_core.errors import UnavailableError, from_grpc
 
 __all__ = ["ASK_TIMEOUT", "LastingChannel"]
 
@@ -32,9 +32,13 @@ class LastingChannel:
     Args:
         watchful: Opens a channel that soon knows when its server is frozen (`channels.WATCHFUL_CLIENT_OPTIONS`).
         plain: Opens a channel that any server allows.
+        target: Which server that is, for the error.
     """
 
-    def __init__(self, watchful: Callable[[], grpc.aio.Channel], plain: Callable[[], grpc.aio.Channel]) -> None:
+    def __init__(
+        self, watchful: Callable[[], grpc.aio.Channel], plain: Callable[[], grpc.aio.Channel], target: str = ""
+    ) -> None:
+        self._target = target
         self._open_watchful = watchful
         self._open_plain = plain
         self._settled: grpc.aio.Channel | None = None
@@ -70,7 +74,7 @@ class LastingChannel:
         watchful = self._open_watchful()
         is_ours: bool | None = None
         try:
-            is_ours = await _is_ours(watchful, service)
+            is_ours = await _is_ours(watchful, service, self._target)
         finally:
             if not is_ours:
                 await watchful.close()
@@ -93,14 +97,15 @@ class LastingChannel:
             await channel.close()
 
 
-async def _is_ours(channel: grpc.aio.Channel, service: str) -> bool | None:
+async def _is_ours(channel: grpc.aio.Channel, service: str, target: str) -> bool | None:
     """Whether the server is one of ours; None if it did not say in time.
 
     Raises:
         UnavailableError: It cannot be reached.
     """
+    method = f"/{service}/Version"
     ask = channel.unary_unary(
-        f"/{service}/Version",
+        method,
         request_serializer=VersionRequest.SerializeToString,
         response_deserializer=VersionInfo.FromString,
     )
@@ -108,7 +113,7 @@ async def _is_ours(channel: grpc.aio.Channel, service: str) -> bool | None:
         reply = await ask(VersionRequest(), timeout=ASK_TIMEOUT)
     except grpc.aio.AioRpcError as error:
         if error.code() is grpc.StatusCode.UNAVAILABLE:
-            raise UnavailableError(error.code(), error.details() or "", method=f"/{service}/Version") from error
+            raise from_grpc(error, method=method, target=target) from error
         return None if error.code() is grpc.StatusCode.DEADLINE_EXCEEDED else False
     found = {version.name: version.version for version in reply.versions}.get("cogment_sdk", "")
     major = found.partition(".")[0]

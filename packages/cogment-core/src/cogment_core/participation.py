@@ -9,11 +9,12 @@ from __future__ import annotations
 import asyncio
 from collections.abc import Awaitable, Callable
 from dataclasses import dataclass
+from inspect import isawaitable
 from typing import Any
 
 from cogment_core.api import common_pb2
 from cogment_core.duplex import Duplex
-from cogment_core.errors import CogmentError, ProtocolError
+from cogment_core.errors import CogmentError, ProtocolError, UsageError
 from cogment_core.logs import logger
 from cogment_core.sessions.base import Session
 from cogment_core.sessions.link import Link
@@ -48,8 +49,13 @@ class Seat:
 
     async def run(self) -> None:
         """Call the user's function, unless the trial has ended by the time that its turn comes."""
-        if not self.session.is_trial_over():
-            await self.impl(self.session)
+        if self.session.is_trial_over():
+            return
+        running: object = self.impl(self.session)
+        if not isawaitable(running):
+            name = getattr(self.impl, "__name__", repr(self.impl))
+            raise UsageError(f"the implementation {name!r} has to be an async function: it was called, and returned")
+        await running
 
 
 Join = Callable[[Any, Link], Seat]
@@ -183,7 +189,8 @@ class Participation:
         assert callback is not None
         await asyncio.wait({receiving, callback}, return_when=asyncio.FIRST_COMPLETED)
         if callback.done():
-            if self._link.stream.can_send:
+            failed = callback.cancelled() or callback.exception() is not None
+            if self._link.stream.can_send and not failed:
                 logger.warning("%s: the implementation returned before the end of the trial", self._what)
         elif self._link.is_over or await self._comes_back(callback):
             await asyncio.wait({callback})
@@ -201,10 +208,10 @@ class Participation:
         return callback.done() or self._link.left.is_set()
 
     async def _cancel_callback(self) -> None:
+        self._callback_was_cancelled = True
         callback = self._callback
         if callback is None or callback.done():
             return
-        self._callback_was_cancelled = True
         callback.cancel()
         await asyncio.wait({callback}, timeout=CANCEL_GRACE)
         if not callback.done():

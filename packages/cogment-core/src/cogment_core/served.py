@@ -4,7 +4,7 @@ from __future__ import annotations
 
 import asyncio
 from collections.abc import Sequence
-from typing import TYPE_CHECKING, Any
+from typing import TYPE_CHECKING
 
 from cogment_core import channels
 from cogment_core.inprocess import InProcessServer
@@ -12,6 +12,7 @@ from cogment_core.logs import logger
 from cogment_core.metrics import MetricsServer, serve_metrics
 from cogment_core.services import mount
 from cogment_core.serving import Health
+from cogment_core.stopping import RunningServer
 
 if TYPE_CHECKING:
     from prometheus_client import CollectorRegistry
@@ -36,7 +37,6 @@ class Served:
         registry: Where metrics are kept; None for no metrics.
 
     Attributes:
-        server: The server; None until it is made.
         port: The port that it listens on; 0 before, and in process.
     """
 
@@ -49,14 +49,14 @@ class Served:
         self._metrics: MetricsServer | None = None
         self._health: Health | None = None
         self._services: Sequence[ComponentService] = ()
+        self._server: RunningServer | InProcessServer | None = None
         # Not the server's ``wait_for_termination``: when that is cancelled, its ``stop`` is broken (measured).
         self._stopped = asyncio.Event()
-        self.server: Any = None
         self.port = 0
 
     def in_process(self) -> InProcessServer:
         """Serve callers in this process."""
-        self.server = server = InProcessServer("components")
+        self._server = server = InProcessServer("components")
         self._services = mount(server, self._implementations, self._settings, self._registry)
         return server
 
@@ -73,8 +73,7 @@ class Served:
         # Metrics first: gRPC never gives back the port of a server that was not started (measured).
         self._serve_metrics(served_endpoint.host or "0.0.0.0", prometheus_port)
         self.port = channels.bind(server, served_endpoint)
-        self.server = server
-        await server.start()
+        self._server = await RunningServer.start(server)
         await health.set_serving(True)
         where = served_endpoint.host or "all interfaces"
         logger.info("serving %s on %s, port %d", ", ".join(names), where, self.port)
@@ -95,22 +94,10 @@ class Served:
         """
         if self._health is not None:
             await self._health.set_serving(False)
-        if self.server is not None:
-            await self._stop_server(grace)
+        if self._server is not None:
+            await self._server.stop(grace)
         self._stopped.set()
         for service in self._services:
             await service.close()
         if self._metrics is not None:
             await self._metrics.close()
-
-    async def _stop_server(self, grace: float | None) -> None:
-        """Stop the server even after ``asyncio.run`` has cancelled all tasks.
-
-        gRPC's own are among them, and its ``stop`` is cancelled then, half done; a second one does the rest (measured).
-        """
-        stopping = asyncio.get_running_loop().create_task(self.server.stop(grace))
-        await asyncio.wait({stopping})
-        if stopping.cancelled():
-            await self.server.stop(grace)
-        else:
-            stopping.result()
