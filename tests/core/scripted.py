@@ -59,6 +59,16 @@ async def turns(count: int = 20) -> None:
         await asyncio.sleep(0)
 
 
+async def until(condition: Callable[[], object]) -> None:
+    """Wait for what tells nobody; it must not take long."""
+
+    async def come_true() -> None:
+        while not condition():
+            await turns(1)
+
+    await soon(come_true())
+
+
 class Line:
     """The Orchestrator's end of one trial stream: it sends inputs, and reads outputs one by one."""
 

@@ -28,12 +28,6 @@ from cogment_core.metadata import GrpcMetadata
 OK = grpc.StatusCode.OK
 
 
-async def wait_until(condition: Any) -> None:
-    """Wait until ``condition()``, for things that tell nobody."""
-    while not condition():
-        await asyncio.sleep(0.001)
-
-
 # --- joining ----------------------------------------------------------------------------------------------------------
 
 

@@ -392,12 +392,18 @@ async def test_closing_stops_serving(context: Context):
 
 async def test_leaving_the_context_closes_it():
     """``async with`` closes, also when something is raised."""
-    with pytest.raises(ValueError, match="mine"):
+    left: list[Any] = []
+
+    async def use() -> None:
         async with Context("me", None, prometheus_registry=None) as context:
             context.register_environment(impl)
-            serving = asyncio.create_task(context.serve_all_registered())
-            port = await soon(context.wait_until_serving())
+            left.append(asyncio.create_task(context.serve_all_registered()))
+            left.append(await soon(context.wait_until_serving()))
             raise ValueError("mine")
+
+    with pytest.raises(ValueError, match="mine"):
+        await use()
+    serving, port = left
     await soon(serving)
     assert is_free(port)
 

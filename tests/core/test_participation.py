@@ -9,7 +9,7 @@ from typing import Any
 import grpc
 import pytest
 from google.protobuf.wrappers_pb2 import StringValue
-from scripted import PATIENCE, Hand, Recorder, ServiceLine, World, soon, turns
+from scripted import Hand, Recorder, ServiceLine, World, soon, turns, until
 
 from cogment_core import participation, served
 from cogment_core.api import agent_pb2_grpc, environment_pb2_grpc
@@ -150,17 +150,11 @@ async def test_starting_after_the_end_is_an_error(world: World, kind: str):
     await line.join()
     session = await hand.session()
     await line.send(END, details="no more")
-    await asyncio.wait_for(wait_until(session.is_trial_over), PATIENCE)
+    await until(session.is_trial_over)
     with pytest.raises(Exception, match=r"cannot start, the trial is over \(no more\)"):
         session.start()
     hand.release()
     await line.expect_end()
-
-
-async def wait_until(condition: Any) -> None:
-    """Wait until ``condition()``, for things that tell nobody."""
-    while not condition():
-        await asyncio.sleep(0.001)
 
 
 async def test_nothing_goes_out_before_start(world: World, kind: str, caplog: pytest.LogCaptureFixture):
@@ -372,7 +366,7 @@ async def test_a_late_consumer_gets_everything(world: World, kind: str):
     await line.message("one")
     await line.message("two")
     await line.send(END)
-    await asyncio.wait_for(wait_until(session.is_trial_over), PATIENCE)
+    await until(session.is_trial_over)
     types = [event.type async for event in session.all_events()]
     assert types == [EventType.ACTIVE, EventType.ACTIVE, EventType.FINAL]
     assert [event async for event in session.all_events()] == []
@@ -571,7 +565,7 @@ async def test_a_cancelled_call_ends_the_loop(world: World, kind: str):
 
 async def wait_until_free(world: World, kind: str) -> None:
     while await sessions_of(world, kind) != "0":
-        await asyncio.sleep(0.001)
+        await turns(1)
 
 
 async def test_a_lost_channel_ends_the_loop(world: World, kind: str):
@@ -671,7 +665,7 @@ async def test_sending_after_the_loss_is_a_warning(world: World, kind: str, capl
     """Once the connection is lost, what is sent is dropped, and the log says why."""
     line, session, hand = await started(world, kind)
     line.call.cancel()
-    await asyncio.wait_for(wait_until(lambda: session.end_reason), PATIENCE)
+    await until(lambda: session.end_reason)
     caplog.clear()
     session.add_reward(1, 1, "ann")
     assert "a reward is not sent" in caplog.text
@@ -689,7 +683,7 @@ async def test_a_flood_ends_the_session(world: World, kind: str, monkeypatch: py
     await line.expect(NORMAL, "init_output")
     for _ in range(6):
         await line.message("x")
-    await asyncio.wait_for(wait_until(lambda: session.end_reason), PATIENCE)
+    await until(lambda: session.end_reason)
     assert "5 events wait" in session.end_reason
     assert [event.type.name async for event in session.all_events()] == ["ACTIVE"] * 5
     hand.release()
@@ -719,7 +713,7 @@ async def test_sending_done_by_the_user(world: World, kind: str, caplog: pytest.
     await line.expect(LAST_ACK)
     await line.expect_nothing()
     await line.send(END)
-    await asyncio.wait_for(wait_until(session.is_trial_over), PATIENCE)
+    await until(session.is_trial_over)
     caplog.clear()
     session.sending_done()
     assert "too late" in caplog.text

@@ -61,7 +61,7 @@ SUBJECTS: dict[str, Sequence[type]] = {
 """What the variables on the pages are, by name."""
 
 
-# --- code ---------------------------------------------------------------------------------------------------------------
+# --- code -----------------------------------------------------------------------------------------------------------
 
 
 @pytest.mark.parametrize("page", PLAYED, ids=name_of)
@@ -118,7 +118,7 @@ def members(kind: type) -> set[str]:
     for base in kind.__mro__:
         if base.__module__.startswith("cogment"):
             assigned = re.findall(r"\bself\.(\w+)", inspect.getsource(base))
-            found |= {*base.__dict__.get("__annotations__", ()), *assigned}
+            found |= {*inspect.get_annotations(base), *assigned}
     return found
 
 
@@ -128,7 +128,7 @@ def test_code_fits_the_page() -> None:
     assert not wide
 
 
-# --- facts --------------------------------------------------------------------------------------------------------------
+# --- facts ----------------------------------------------------------------------------------------------------------
 
 
 @pytest.mark.parametrize("page", PAGES, ids=name_of)

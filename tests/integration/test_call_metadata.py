@@ -5,6 +5,9 @@ from __future__ import annotations
 import asyncio
 import contextlib
 import time
+from collections.abc import Callable
+from functools import partial
+from typing import Any
 
 import grpc
 import grpc.aio
@@ -19,8 +22,8 @@ from cogment_core.api import (
     orchestrator_pb2_grpc,
 )
 
-AT_ONCE = 0.25
-"""Seconds until a refusal; a twentieth of one on a machine that does nothing else."""
+AT_ONCE = 0.05
+"""Seconds until a refusal, when the machine does nothing else: at least once in a few tries."""
 
 METADATA = {
     "none": [],
@@ -31,15 +34,21 @@ METADATA = {
 """What a call for one trial must not have (D4)."""
 
 
-async def status(call, write=None) -> StatusCode:
+async def status(call: Callable[[], Any], write: Any = None) -> StatusCode:
     """How a call ends, which has to be at once."""
-    begin = time.monotonic()
+    for _ in range(10):
+        begin = time.monotonic()
+        code = await _status(call(), write)
+        if time.monotonic() - begin < AT_ONCE:
+            return code
+    raise AssertionError(f"{code} comes late")
+
+
+async def _status(call: Any, write: Any) -> StatusCode:
     with contextlib.suppress(grpc.aio.AioRpcError, asyncio.InvalidStateError):
         if write is not None:
             await call.write(write)
-    code = await asyncio.wait_for(call.code(), 5)
-    assert time.monotonic() - begin < AT_ONCE, code
-    return code
+    return await asyncio.wait_for(call.code(), 5)
 
 
 async def test_calls_for_no_certain_trial_are_refused(stage) -> None:
@@ -59,17 +68,17 @@ async def test_calls_for_no_certain_trial_are_refused(stage) -> None:
         datalogs = datalog_pb2_grpc.DatalogSPStub(here)
         for what, metadata in METADATA.items():
             join = common_pb2.ActorRunTrialOutput(init_output=common_pb2.ActorInitialOutput(actor_name="x"))
-            refused = [await status(clients.RunTrial(metadata=metadata), join)]
+            refused = [await status(partial(clients.RunTrial, metadata=metadata), join)]
             for method in (environments.RunTrial, actors.RunTrial, datalogs.RunTrialDatalog):
-                refused.append(await status(method(metadata=[*metadata, ("user-id", "me")])))
+                refused.append(await status(partial(method, metadata=[*metadata, ("user-id", "me")])))
             if what != "two":  # these ask about any number of trials, and end them
                 hard = orchestrator_pb2.TerminateTrialRequest(hard_termination=True)
-                refused.append(await status(lifecycle.TerminateTrial(hard, metadata=metadata)))
+                refused.append(await status(partial(lifecycle.TerminateTrial, hard, metadata=metadata)))
             assert set(refused) == {StatusCode.INVALID_ARGUMENT}, what
         huge = [("trial-id", "x" * 10_000)]
         for method in (clients.RunTrial, environments.RunTrial, actors.RunTrial):
-            assert await status(method(metadata=huge)) is StatusCode.RESOURCE_EXHAUSTED
+            assert await status(partial(method, metadata=huge)) is StatusCode.RESOURCE_EXHAUSTED
         unknown = [("trial-id", "unknown")]
-        assert await status(clients.RunTrial(metadata=unknown), join) is StatusCode.NOT_FOUND
+        assert await status(partial(clients.RunTrial, metadata=unknown), join) is StatusCode.NOT_FOUND
         found = await lifecycle.GetTrialInfo(orchestrator_pb2.TrialInfoRequest(), metadata=unknown)
         assert list(found.trial) == []

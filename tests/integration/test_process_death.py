@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import asyncio
+import itertools
 import time
 
 import pytest
@@ -79,60 +80,62 @@ async def test_an_environment_killed_before_it_is_ready_leaves_nothing_behind(st
     check_end(await others.expect("left", trial="again", who="actor", over=True, count=2))
 
 
-@pytest.mark.parametrize("joins", [False, True], ids=["service", "client"])
-async def test_a_killed_required_actor_ends_its_trial(stage, joins) -> None:
-    """A5: the trial ends within 1 s with ACTOR_LOST and the name, for the environment and the seven other actors."""
-    orchestrator, victim, others = await stage.cast(
-        victim=[] if joins else "actor", others=["environment", "actor", "datalog"]
-    )
+async def test_a_killed_required_actor_ends_its_trial(stage) -> None:
+    """A5: the trial ends within 1 s with ACTOR_LOST and the name, for the environment and the seven other actors, whether
+    the actor was called or has joined."""
+    orchestrator, victim, others = await stage.cast(victim="actor", others=["environment", "actor", "datalog"])
     controller = stage.controller(orchestrator)
     bystander = await Bystander.start(stage, controller)
     names = [f"actor_{index}" for index in range(7)]
-    roles = [Role(name, others.endpoint) for name in names]
-    roles.insert(3, Role("victim", CLIENT if joins else victim.endpoint))
-    trial = await controller.start_trial(trial_params=parameters(others.endpoint, roles, datalog=others.endpoint))
-    if joins:
-        victim.send(trial=trial, endpoint=orchestrator.endpoint, name="victim")
-    await victim.expect("tick", tick=10)
+    trials = {"service": victim.endpoint, "client": CLIENT}
+    for trial, address in trials.items():
+        roles = [Role(name, others.endpoint) for name in names]
+        roles.insert(3, Role("victim", address))
+        params = parameters(others.endpoint, roles, datalog=others.endpoint)
+        await controller.start_trial(trial_params=params, trial_id_requested=trial)
+    victim.send(trial="client", endpoint=orchestrator.endpoint, name="victim")
+    await victim.expect("tick", tick=10, count=2)
     killed = victim.kill()
-    for left in await all_left(others, [ENVIRONMENT, *names]):
-        check_end(left, "Required actors [victim] unavailable")
-        assert left.at - killed < 1.0, left
-    logged = await others.expect("logged")
-    assert (logged.in_order, logged.state) == (True, "ENDED")
-    assert "ACTOR_LOST:victim" in others.find("sample")[-1].events
-    assert await state_of(controller, trial) is TrialState.ENDED
+    for trial in trials:
+        for left in await all_left(others, [ENVIRONMENT, *names], trial=trial):
+            check_end(left, "Required actors [victim] unavailable")
+            assert left.at - killed < 1.0, left
+        logged = await others.expect("logged", trial=trial)
+        assert (logged.in_order, logged.state) == (True, "ENDED")
+        assert "ACTOR_LOST:victim" in others.find("sample", trial=trial)[-1].events
+        assert await state_of(controller, trial) is TrialState.ENDED
     await bystander.check()
 
 
-@pytest.mark.parametrize("joins", [False, True], ids=["service", "client"])
-@pytest.mark.parametrize("has_default", [True, False], ids=["default action", "no action"])
-async def test_a_killed_optional_actor_is_done_without(stage, joins, has_default) -> None:
-    """A6, A7: from within 1 s on the default action stands in for it, or nothing does; the trial goes on to its end."""
-    orchestrator, victim, others = await stage.cast(
-        victim=[] if joins else "actor", others=["environment", "actor", "datalog"]
-    )
+async def test_killed_optional_actors_are_done_without(stage) -> None:
+    """A6, A7: from within 1 s on the default action stands in for one, or nothing does; the trial goes on to its end."""
+    orchestrator, victim, others = await stage.cast(victim="actor", others=["environment", "actor", "datalog"])
     controller = stage.controller(orchestrator)
-    address = CLIENT if joins else victim.endpoint
-    roles = [Role("victim", address, optional=True, default_action=has_default), Role("other", others.endpoint)]
-    trial = await controller.start_trial(trial_params=parameters(others.endpoint, roles, datalog=others.endpoint))
-    if joins:
-        victim.send(trial=trial, endpoint=orchestrator.endpoint, name="victim")
-    await victim.expect("tick", tick=10)
+    trials = {}
+    for address, has_default in itertools.product((victim.endpoint, CLIENT), (True, False)):
+        silent = Role("victim", address, optional=True, default_action=has_default)
+        params = parameters(others.endpoint, [silent, Role("other", others.endpoint)], datalog=others.endpoint)
+        trial = await controller.start_trial(trial_params=params)
+        trials[trial] = "DEFAULT" if has_default else "UNAVAILABLE"
+        if address == CLIENT:
+            victim.send(trial=trial, endpoint=orchestrator.endpoint, name="victim")
+    await victim.expect("tick", tick=10, count=4)
     killed = victim.kill()
-    fate = "DEFAULT" if has_default else "UNAVAILABLE"
-    changed = await others.expect("actions", fates=[fate, "ACTED"])
-    assert changed.at - killed < 1.0
-    await others.expect("tick", who="other", tick=(changed.tick // 10 + 3) * 10)
-    await controller.terminate_trial([trial])
-    for left in await all_left(others, [ENVIRONMENT, "other"]):
-        check_end(left)
-    assert [event.fates for event in others.find("actions")] == [["ACTED", "ACTED"], [fate, "ACTED"]]
-    logged = await others.expect("logged")
-    assert (logged.in_order, logged.state) == (True, "ENDED")
-    fates = [sample.fates for sample in others.find("sample")]
-    without = fates.index([fate, "ACTIVE"])
-    assert {tuple(pair) for pair in fates[without:-1]} == {(fate, "ACTIVE")}, "every later sample says so"
+    for trial, fate in trials.items():
+        changed = await others.expect("actions", trial=trial, fates=[fate, "ACTED"])
+        assert changed.at - killed < 1.0
+        await others.expect("tick", trial=trial, who="other", tick=(changed.tick // 10 + 3) * 10)
+    await controller.terminate_trial(list(trials))
+    for trial, fate in trials.items():
+        for left in await all_left(others, [ENVIRONMENT, "other"], trial=trial):
+            check_end(left)
+        told = [event.fates for event in others.find("actions", trial=trial)]
+        assert told == [["ACTED", "ACTED"], [fate, "ACTED"]]
+        logged = await others.expect("logged", trial=trial)
+        assert (logged.in_order, logged.state) == (True, "ENDED")
+        fates = [sample.fates for sample in others.find("sample", trial=trial)]
+        without = fates.index([fate, "ACTIVE"])
+        assert {tuple(pair) for pair in fates[without:-1]} == {(fate, "ACTIVE")}, "every later sample says so"
 
 
 async def test_a_killed_orchestrator_is_noticed_by_everybody(stage) -> None:

@@ -127,11 +127,11 @@ async def test_a_port_has_one_server(stage) -> None:
     orchestrator, components = await stage.cast(components=["environment", "actor"])
     taken = orchestrator.port
     controller = stage.controller(orchestrator)
-    attempts = [
-        await stage.orchestrator_at(port, actor_port)
-        for port, actor_port in [(taken, taken), (taken, 0), (0, taken), (components.port, components.port)]
-    ]
-    attempts.append(await stage.start_component("late", "environment", port=taken))
+    ports = [(taken, taken), (taken, 0), (0, taken), (components.port, components.port)]
+    attempts = await asyncio.gather(
+        *(stage.orchestrator_at(port, actor_port) for port, actor_port in ports),
+        stage.start_component("late", "environment", port=taken),
+    )
     for attempt in attempts:
         attempt.expected_end = True
         attempt.forgiven = ("Traceback",)
