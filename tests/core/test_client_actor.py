@@ -365,19 +365,18 @@ async def test_cancelling_join_trial_propagates(world: World):
     assert line.cancelled
 
 
-async def test_a_timeout_around_join_trial(world: World):
+@pytest.mark.parametrize("admitted", [False, True])
+async def test_a_timeout_around_join_trial(world: World, admitted: bool):
     """wait_for() around join_trial() times out, whether the trial has started or not."""
-    for admitted in (False, True):
-        joining = asyncio.create_task(
-            asyncio.wait_for(world.context.join_trial("trial", await world.endpoint(), actor_name="ann"), 0.1)
-        )
-        line = await soon(world.orchestrator.lines.get())
-        if admitted:
-            world.context.register_actor(Recorder(), "acting")
-            await line.admit()
-        with pytest.raises(asyncio.TimeoutError):
-            await soon(joining)
-        await soon(line.gone.wait())
+    joining, line = await world.join(Recorder())
+    await line.expect(NORMAL, "init_output")
+    if admitted:
+        await line.admit()
+        await line.expect_nothing()
+    with pytest.raises(asyncio.TimeoutError):
+        await asyncio.wait_for(joining, 0.01)
+    assert joining.cancelled()
+    await soon(line.gone.wait())
 
 
 async def test_a_function_that_is_cancelled_from_within(world: World):

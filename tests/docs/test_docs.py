@@ -12,7 +12,7 @@ from pathlib import Path
 
 import click
 import pytest
-from docs_pages import DOCS, PAGES, README, ROOT, Block, blocks_of, commands_of, name_of
+from docs_pages import DOCS, PAGES, README, ROOT, TOUR, Block, blocks_of, commands_of, name_of
 from docs_story import NOT_RUN, Story
 from prometheus_client import CollectorRegistry
 
@@ -37,6 +37,9 @@ PLAYED = list(
 )
 OWN_MODULES = {"cog_settings", "data_pb2"} | {block.title.removesuffix(".py") for block in PYTHON if block.title}
 """Modules that the pages make themselves."""
+
+README_SOURCES = [DOCS / "howto" / "processes.md", TOUR]
+"""Pages with the files that the README shows, too."""
 
 MOST_COLUMNS = 88
 """Longest line that a page shows without a scroll bar."""
@@ -76,6 +79,13 @@ def test_the_readme_stands_alone(empty_story: Story) -> None:
     """The program in the README needs nothing but an empty folder."""
     assert README in PLAYED
     empty_story.play(README)
+
+
+def test_the_readme_shows_what_the_documentation_shows() -> None:
+    """A file that is in the README and in the tour, or among the processes, is the same in both."""
+    elsewhere = {block.title: block for page in README_SOURCES for block in blocks_of(page) if block.title}
+    shown = [block for block in blocks_of(README) if block.title]
+    assert [block.title for block in shown if block.text != elsewhere[block.title].text] == []
 
 
 @pytest.mark.parametrize("block", PYTHON, ids=str)

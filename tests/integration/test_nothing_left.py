@@ -58,12 +58,10 @@ async def round_of_trials() -> None:
                 Role("client", CLIENT, connection_timeout=1.0, plan=ActorPlan(acts=number != 5)),
             ]
             params = parameters(here, roles, plan, datalog=proxy.endpoint)
-            trial = await controller.start_trial(trial_params=params)
+            trial = await controller.start_trial(trial_params=params, trial_id_requested=str(number))
             joining.append(asyncio.create_task(_join(context, trial, address)))
-            if number == 0:
-                first = trial
-        await controller.terminate_trial([first], hard=True)
-        await wait_until_ended(controller, first)
+        await controller.terminate_trial(["0"], hard=True)
+        await wait_until_ended(controller, "0")
         # Those that would go on for ever, and the one whose actor does not act, end with the Orchestrator.
         await orchestrator.close(1.0)
         await asyncio.wait_for(asyncio.gather(*joining), 20)

@@ -81,8 +81,8 @@ async def test_an_environment_killed_before_it_is_ready_leaves_nothing_behind(st
 
 
 async def test_a_killed_required_actor_ends_its_trial(stage) -> None:
-    """A5: the trial ends within 1 s with ACTOR_LOST and the name, for the environment and the seven other actors, whether
-    the actor was called or has joined."""
+    """A5: the trial ends within 1 s with ACTOR_LOST and the name, for the environment and the seven other actors,
+    whether the actor was called or has joined."""
     orchestrator, victim, others = await stage.cast(victim="actor", others=["environment", "actor", "datalog"])
     controller = stage.controller(orchestrator)
     bystander = await Bystander.start(stage, controller)
@@ -108,7 +108,7 @@ async def test_a_killed_required_actor_ends_its_trial(stage) -> None:
 
 
 async def test_killed_optional_actors_are_done_without(stage) -> None:
-    """A6, A7: from within 1 s on the default action stands in for one, or nothing does; the trial goes on to its end."""
+    """A6, A7: after 1 s at the latest the default action stands in for one, or nothing does; the trial goes on."""
     orchestrator, victim, others = await stage.cast(victim="actor", others=["environment", "actor", "datalog"])
     controller = stage.controller(orchestrator)
     trials = {}

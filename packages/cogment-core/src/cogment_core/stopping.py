@@ -14,9 +14,9 @@ __all__ = ["RunningServer"]
 class RunningServer:
     """A gRPC server that was started, and can be stopped at any time.
 
-    ``asyncio.run`` ends by cancelling all tasks that are left. gRPC's own are among them, and what they lent to its core
-    is freed: a server that is stopped after that writes to this memory, and the process crashes (measured with grpcio
-    1.85). So such a server is left alone; its port is free when the process has ended.
+    ``asyncio.run`` ends by cancelling all tasks that are left. gRPC's own are among them, and what they lent to its
+    core is freed: a server that is stopped after that writes to this memory, and the process crashes (measured with
+    grpcio 1.85). So such a server is left alone; its port is free when the process has ended.
 
     Made by `start`.
 

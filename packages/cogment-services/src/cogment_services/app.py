@@ -10,6 +10,7 @@ from collections.abc import Callable
 from dataclasses import dataclass, field
 from typing import TYPE_CHECKING, Protocol
 
+from cogment_core.errors import UsageError
 from cogment_core.logs import logger
 from cogment_services.log_output import LogOptions, start_logging
 from cogment_services.status_file import ServerState, StatusFile
@@ -88,13 +89,13 @@ async def _run(make: Callable[[CollectorRegistry | None], Server], options: AppO
         registry = await _serve_metrics(options, stack)
         server = make(registry)
         if await _started(server, signals):
-            await status.write(ServerState.READY)
+            await _tell_ready(server, status)
             logger.info("%s: server listening %s", options.name, server.listening)
             print(f"server listening {server.listening}", flush=True)
             await signals.first.wait()
         logger.info("%s: stopping, within %g s", options.name, options.grace)
         await _close(server, signals, options.grace)
-    await status.write(ServerState.TERMINATED)
+    await _tell_stopped(status)
     logger.info("%s: stopped", options.name)
 
 
@@ -125,6 +126,22 @@ async def _started(server: Server, signals: _Signals) -> bool:
         await server.close(0.0)
     starting.result()
     return True
+
+
+async def _tell_ready(server: Server, status: StatusFile) -> None:
+    try:
+        await status.write(ServerState.READY)
+    except BaseException:
+        await server.close(0.0)
+        raise
+
+
+async def _tell_stopped(status: StatusFile) -> None:
+    """The server has stopped as it should, whether anybody still reads that or not."""
+    try:
+        await status.write(ServerState.TERMINATED, patience=0.0)
+    except UsageError as error:
+        logger.warning("%s", error)
 
 
 async def _close(server: Server, signals: _Signals, grace: float) -> None:

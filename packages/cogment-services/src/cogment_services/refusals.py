@@ -10,6 +10,9 @@ from cogment_core.errors import BacklogError, CogmentError, RpcError, SpecsError
 
 __all__ = ["Refusal", "refuse"]
 
+MAX_DETAILS = 2000
+"""Longest text, in bytes. gRPC clients take 8 kB with a status, some bytes as three of them; else they see neither."""
+
 _CODES: tuple[tuple[type[CogmentError], grpc.StatusCode], ...] = (
     (UsageError, grpc.StatusCode.INVALID_ARGUMENT),
     (SpecsError, grpc.StatusCode.INVALID_ARGUMENT),
@@ -36,8 +39,13 @@ async def refuse(context: Any, error: CogmentError) -> NoReturn:
     Errors without a status of their own are about the state that things are in: what is asked for may be granted
     once that is set right.
     """
-    await context.abort(_code(error), str(error))
+    await context.abort(_code(error), _shortened(str(error)))
     raise AssertionError("abort does not return")
+
+
+def _shortened(text: str) -> str:
+    encoded = text.encode(errors="replace")
+    return text if len(encoded) <= MAX_DETAILS else f"{encoded[:MAX_DETAILS].decode(errors='ignore')} ..."
 
 
 def _code(error: CogmentError) -> grpc.StatusCode:

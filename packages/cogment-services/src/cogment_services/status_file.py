@@ -37,8 +37,12 @@ class StatusFile:
     def __init__(self, path: str | Path | None) -> None:
         self._path = path
 
-    async def write(self, state: ServerState) -> None:
+    async def write(self, state: ServerState, *, patience: float | None = None) -> None:
         """Append the letter of ``state``.
+
+        Args:
+            state: How far the server is.
+            patience: Seconds that a pipe may have no reader; None for `PIPE_PATIENCE`.
 
         Raises:
             UsageError: It cannot be written, or is a pipe that nobody reads.
@@ -46,7 +50,7 @@ class StatusFile:
         if self._path is None:
             return
         try:
-            descriptor = await _open(self._path)
+            descriptor = await _open(self._path, PIPE_PATIENCE if patience is None else patience)
             try:
                 os.write(descriptor, state.value.encode())
             finally:
@@ -56,9 +60,9 @@ class StatusFile:
             raise UsageError(text) from error
 
 
-async def _open(path: str | Path) -> int:
+async def _open(path: str | Path, patience: float) -> int:
     """Open for appending. A pipe can only be opened once somebody reads it: try for a while."""
-    give_up = asyncio.get_running_loop().time() + PIPE_PATIENCE
+    give_up = asyncio.get_running_loop().time() + patience
     while True:
         try:
             # A pipe without O_NONBLOCK would stop the process until somebody reads; Windows has neither.

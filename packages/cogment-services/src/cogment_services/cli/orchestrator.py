@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import math
 from typing import TYPE_CHECKING, Any
 
 import click
@@ -84,6 +85,7 @@ _PREFIX = "COGMENT_ORCHESTRATOR_"
 def orchestrator(**options: Any) -> None:
     """Run trials: bring environments and actors together, step by step."""
     _refuse_what_is_not_there(options)
+    _refuse_what_is_a_mistake(options)
     choose_fast_polling()  # before the following imports, for which it is too late afterwards
     from cogment_services import app
     from cogment_services.orchestrator.orchestrator import Orchestrator
@@ -123,3 +125,10 @@ def _refuse_what_is_not_there(options: dict[str, Any]) -> None:
     for hook in options["pre_trial_hooks"]:
         if hook.lower().startswith("cogment:"):
             raise click.UsageError(f"--pre_trial_hooks: {hook} needs a Directory, which is not there yet; use grpc://")
+
+
+def _refuse_what_is_a_mistake(options: dict[str, Any]) -> None:
+    if not options["host"]:  # ``--host=$HOST`` without HOST must not open all addresses
+        raise click.UsageError("--host is empty; write an address to listen on, or 0.0.0.0 or :: for all")
+    if math.isnan(options["grace"]):
+        raise click.UsageError("--grace has to be a number of seconds")

@@ -94,7 +94,7 @@ class _Client:
             if not self._entered.done():
                 text = f"no init_output within {JOIN_TIMEOUT:g} s"
                 raise Refusal(grpc.StatusCode.DEADLINE_EXCEEDED, text)
-            self._entered.result()
+            await self._raise_refusal()
             if self._peer is not None:
                 await asyncio.wait({receiving, self._peer.released}, return_when=asyncio.FIRST_COMPLETED)
                 await asyncio.wait_for(self._duplex.close(), RELEASE_TIMEOUT)
@@ -107,6 +107,15 @@ class _Client:
                 self._entered.exception()  # marks it as retrieved: the client may have left before it was
             receiving.cancel()
             await asyncio.wait({receiving})
+
+    async def _raise_refusal(self) -> None:
+        """Raise why the client was not let in, if it was not.
+
+        gRPC cannot send the status of a call while it writes, for example the answer to a heartbeat.
+        """
+        if self._entered.exception() is not None:
+            await self._duplex.drain()
+        self._entered.result()
 
     async def _receive(self) -> None:
         reason = "the client left"

@@ -80,6 +80,7 @@ class DatalogStream:
         self._news = asyncio.Event()
         self._finishing = False
         self._lost = False
+        self._over = False
         self.acknowledged = 0
         """How many messages the datalog has replied to; many datalogs never do."""
         self.dropped = 0
@@ -103,7 +104,8 @@ class DatalogStream:
         """There are no more samples: complete the stream once all are sent."""
         self._finishing = True
         self._news.set()
-        self._limit = asyncio.get_running_loop().call_later(LINGER, self._give_up)
+        if not self._over:
+            self._limit = asyncio.get_running_loop().call_later(LINGER, self._give_up)
         if self.dropped:
             logger.error("trial [%s]: %d samples were not sent to the datalog", self._trial_id, self.dropped)
 
@@ -130,6 +132,7 @@ class DatalogStream:
         except Exception as error:
             self._lose(str(error))
         finally:
+            self._over = True
             if self._limit is not None:
                 self._limit.cancel()
 

@@ -90,7 +90,7 @@ class Post:
 
     def _take_in_sync(self, sender: str, reward: Reward, receivers: Sequence[int], *, deliver: bool) -> None:
         if not receivers:
-            self._complaints.note(sender, "sent a reward to %r, which is no actor", reward.receiver_name)
+            self._complaints.note(sender, "sent a reward to %.200r, which is no actor", reward.receiver_name)
         elif deliver:
             self._keep(sender, reward, receivers)
         if self._samples is not None:
@@ -127,7 +127,7 @@ class Post:
             for index in receivers:
                 self._pass_to_actor(sender, message, self._actors[index])
         elif message.receiver_name != self._environment:
-            self._complaints.note(sender, "sent a message to %r, who is not in the trial", message.receiver_name)
+            self._complaints.note(sender, "sent a message to %.200r, who is not in the trial", message.receiver_name)
         elif environment_open:
             self._pass_to_environment(sender, message)
         else:

@@ -7,6 +7,7 @@ from __future__ import annotations
 
 import ipaddress
 import re
+import socket
 from collections.abc import Callable, Iterable, Iterator, Mapping
 from typing import TYPE_CHECKING
 
@@ -25,7 +26,8 @@ __all__ = ["AttachedComponents", "EndpointPolicy", "Resolver", "allow_public_add
 EndpointPolicy = Callable[[str], None]
 """Called with the address of each gRPC endpoint; raises `EndpointError` if the Orchestrator may not connect to it."""
 
-_ADDRESS = re.compile(r"(?:\[([^\]]+)\]|([^:]+))(?::[0-9]+)?")
+# No "%": gRPC decodes it, so that what is checked here would not be what it connects to.
+_ADDRESS = re.compile(r"(?:\[([^\]%]+)\]|([^:%]+))(?::[0-9]+)?")
 
 
 def allow_public_addresses(address: str) -> None:
@@ -37,13 +39,23 @@ def allow_public_addresses(address: str) -> None:
     match = _ADDRESS.fullmatch(address)
     if match is None:
         raise EndpointError(f"endpoint 'grpc://{address}': trials may only use endpoints like grpc://host:port")
-    host = match[1] or match[2]
-    try:
-        ip = ipaddress.ip_address(host.partition("%")[0])
-    except ValueError:
+    ip = _ip(match[1] or match[2])
+    if ip is None:
         return
     if ip.is_link_local or getattr(getattr(ip, "ipv4_mapped", None), "is_link_local", False):
         raise EndpointError(f"endpoint 'grpc://{address}': trials may not use link-local addresses")
+
+
+def _ip(host: str) -> ipaddress.IPv4Address | ipaddress.IPv6Address | None:
+    """The IP address that ``host`` is, None if it is a name."""
+    try:
+        return ipaddress.ip_address(host)
+    except ValueError:
+        pass
+    try:  # "2852039166" and "0xa9.254.43518" are 169.254.169.254 for the resolver of the system
+        return ipaddress.IPv4Address(socket.inet_aton(host))
+    except (OSError, UnicodeEncodeError):
+        return None
 
 
 class AttachedComponents:
