@@ -5,6 +5,7 @@ from __future__ import annotations
 import asyncio
 import logging
 import re
+import socket
 import subprocess
 import sys
 from collections.abc import Iterator
@@ -66,7 +67,7 @@ async def actor(session: ActorSession):
             assert event.observation.snapshot.value
             session.play()
 
-def parameters(url, *names, **kwargs):
+def parameters(url, *names):
     made = cogment.TrialParameters(
         cog_settings,
         environment_implementation="CartPole-v1",
@@ -117,13 +118,14 @@ async def datalog(session):
         assert list(copy.all_actor_names()) == ["alice"]
     print("logged", ticks, flush=True)
 
-def serve(ready):
+def serve(ready, over):
     async def main():
         context = new_context("child")
         context.register_pre_trial_hook(impl=hook)
         context.register_datalog(impl=datalog)
         serving = asyncio.create_task(context.serve_all_registered(cogment.ServedEndpoint(port=PORT)))
-        await asyncio.sleep(0.1)
+        while not context.served_port:
+            await asyncio.sleep(0.01)
         ready.put(context.served_port)
         await asyncio.get_running_loop().run_in_executor(None, over.get)
         serving.cancel()
@@ -133,7 +135,6 @@ def serve(ready):
             pass
         await context._grpc_server.stop(None)
         print("stopped", flush=True)
-    ready, over = ready
     asyncio.run(main())
 
 async def with_a_person():
@@ -142,7 +143,6 @@ async def with_a_person():
     assert isinstance(controller, Controller)
     name = f"CartPole-v1-{datetime.datetime.now().isoformat()}"
     waiting = asyncio.create_task(ended(controller, name))
-    assert await controller.start_trial(name, trial_id_requested=name) if False else True
     assert name == await controller.start_trial(
         trial_id_requested=name, trial_params=parameters(URL, "alice", "web"))
     await context.join_trial(trial_id=name, endpoint=cogment.Endpoint(ORCHESTRATOR), actor_name="web")
@@ -156,7 +156,7 @@ async def with_the_hook():
 if __name__ == "__main__":
     spawn = multiprocessing.get_context("spawn")
     ready, over = spawn.Queue(), spawn.Queue()
-    child = spawn.Process(target=serve, args=((ready, over),))
+    child = spawn.Process(target=serve, args=(ready, over))
     child.start()
     assert ready.get() == PORT
     asyncio.run(with_a_person())
@@ -174,16 +174,16 @@ PORT, ORCHESTRATOR, CERTIFICATES = int(sys.argv[1]), sys.argv[2], sys.argv[3]
 URL = f"grpc://localhost:{PORT}"
 
 def pem(name):
-    with open(f"{CERTIFICATES}/{name}.pem" if "." not in name else f"{CERTIFICATES}/{name}") as file:
+    with open(f"{CERTIFICATES}/{name}") as file:
         return file.read()
 
 async def main():
     served = cogment.ServedEndpoint(port=PORT)
-    served.private_key_certificate_chain_pairs = [(pem("server.key"), pem("server"))]
-    served.root_certificates = pem("ca")
+    served.private_key_certificate_chain_pairs = [(pem("server.key"), pem("server.pem"))]
+    served.root_certificates = pem("ca.pem")
     endpoint = cogment.Endpoint(ORCHESTRATOR)
-    endpoint.private_key, endpoint.certificate_chain = pem("client.key"), pem("client")
-    endpoint.root_certificates = pem("ca")
+    endpoint.private_key, endpoint.certificate_chain = pem("client.key"), pem("client.pem")
+    endpoint.root_certificates = pem("ca.pem")
     context = new_context("secured")
     serving = asyncio.create_task(context.serve_all_registered(served))
     controller = context.get_controller(endpoint=endpoint)
@@ -199,8 +199,6 @@ asyncio.run(main())
 
 def free_port() -> int:
     """A port that nobody listens on."""
-    import socket
-
     with socket.socket() as probe:
         probe.bind(("127.0.0.1", 0))
         return probe.getsockname()[1]
@@ -314,11 +312,13 @@ async def test_an_implementation_that_is_not_asynchronous(caplog: pytest.LogCapt
 
     async with Orchestrator() as orchestrator, cogment.Context("me", None, prometheus_registry=None) as context:
         context.register_environment(plain)  # type: ignore[arg-type]
+        context.register_actor(nothing, "one")
         orchestrator.attach(context)
         controller = context.get_controller(orchestrator.endpoint)
-        await controller.start_trial(trial_params=cogment.TrialParameters(None))
+        alice = cogment.ActorParameters(None, "player", name="alice")
+        await controller.start_trial(trial_params=cogment.TrialParameters(None, actors=[alice]))
         async for info in controller.watch_trials([cogment.TrialState.ENDED]):
             assert info.state is cogment.TrialState.ENDED
             break
     assert "the implementation 'plain' has to be an async function" in caplog.text
-    assert "returned before the end" not in caplog.text
+    assert not re.search(r"environment.*returned before the end", caplog.text)

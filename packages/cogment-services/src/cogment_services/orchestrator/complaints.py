@@ -19,10 +19,11 @@ class Complaints:
         trial_id: The trial, for the log.
     """
 
-    __slots__ = ("_trial_id", "counts")
+    __slots__ = ("_first", "_trial_id", "counts")
 
     def __init__(self, trial_id: str) -> None:
         self._trial_id = trial_id
+        self._first: dict[tuple[str, str], str] = {}
         self.counts: Counter[tuple[str, str]] = Counter()
         """How often each participant (by name) gave cause for each kind of complaint (its text, not filled in)."""
 
@@ -31,10 +32,12 @@ class Complaints:
         key = (who, what)
         self.counts[key] += 1
         if self.counts[key] == 1:
-            logger.warning("trial [%s]: [%s] " + what, self._trial_id, who, *details)
+            self._first[key] = what % details if details else what
+            logger.warning("trial [%s]: [%s] %s", self._trial_id, who, self._first[key])
 
     def summarize(self) -> None:
         """Log how often each complaint came after the first time."""
-        for (who, what), count in self.counts.items():
+        for key, count in self.counts.items():
             if count > 1:
-                logger.warning("trial [%s]: [%s] %d times in all: %s", self._trial_id, who, count, what)
+                text = "trial [%s]: [%s] did so %d times in all; the first time: %s"
+                logger.warning(text, self._trial_id, key[0], count, self._first[key])
