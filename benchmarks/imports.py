@@ -30,11 +30,11 @@ def main() -> None:
     seconds: dict[str, list[float]] = {module: [] for module in MODULES}
     for turn in range(options.repeats + 1):
         for module in MODULES:
-            taken = import_seconds(module)
+            measured = import_seconds(module)
             if turn:  # the first turn fills the caches of the file system
-                seconds[module].append(taken)
+                seconds[module].append(measured)
     floor = seconds[MODULES[0]]
-    figures = {}
+    figures: dict[str, dict[str, float]] = {}
     for module, taken in seconds.items():
         ratio = statistics.median(own / bare for own, bare in zip(taken, floor, strict=True))
         figures[module] = {"milliseconds": statistics.median(taken) * 1000, "ratio": ratio}

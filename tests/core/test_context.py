@@ -544,6 +544,31 @@ def test_a_main_program_that_does_not_stop_what_it_serves(calls: bool):
     assert is_free(int(printed))
 
 
+def test_a_main_program_that_is_interrupted():
+    """asyncio.run(serve_all_registered()) ends with KeyboardInterrupt, and the port is free."""
+    printed = run(
+        """
+        import signal
+        async def impl(session): pass
+        async def main():
+            context = Context("me", None, prometheus_registry=None)
+            context.register_environment(impl)
+            serving = asyncio.create_task(interrupt(context))
+            await context.serve_all_registered()
+        async def interrupt(context):
+            print(await context.wait_until_serving(), flush=True)
+            asyncio.get_running_loop().call_soon(os.kill, os.getpid(), signal.SIGINT)
+        try:
+            asyncio.run(main())
+        except KeyboardInterrupt:
+            print("interrupted", flush=True)
+        """
+    )
+    port, interrupted = printed.split()
+    assert interrupted == "interrupted"
+    assert is_free(int(port))
+
+
 def test_an_old_main_program():
     """get_event_loop() and run_until_complete(), ended by KeyboardInterrupt, as programs did before asyncio.run()."""
     printed = run(
