@@ -91,6 +91,13 @@ def test_the_documented_arguments_by_position():
     assert context.has_specs()
 
 
+@pytest.mark.parametrize("given", [3, "cog_settings.py", object()])
+def test_specs_that_are_none_are_refused(given: Any):
+    """What cannot be the module of the generator is refused at once."""
+    with pytest.raises(UsageError, match="cog_settings"):
+        Context("me", given)
+
+
 def test_metadata_is_copied():
     """What is added to the metadata afterwards does not reach the Context."""
     metadata = GrpcMetadata()
@@ -297,6 +304,18 @@ async def test_nothing_to_serve_is_an_error(context: Context):
         await context.serve_all_registered()
     with pytest.raises(UsageError, match="nothing is registered"):
         context.serve_in_process()
+
+
+@pytest.mark.parametrize("given", [9000, "localhost:9000", Endpoint()])
+async def test_where_to_serve_is_a_served_endpoint(context: Context, given: Any):
+    """Anything else is refused, and serving can be tried again."""
+    context.register_environment(impl)
+    with pytest.raises(UsageError, match="served_endpoint"):
+        await context.serve_all_registered(given)
+    serving = asyncio.create_task(context.serve_all_registered())
+    await soon(context.wait_until_serving())
+    await context.close()
+    await soon(serving)
 
 
 async def test_serving_twice_is_an_error(context: Context):

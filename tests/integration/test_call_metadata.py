@@ -20,8 +20,8 @@ from cogment_core.api import (
     orchestrator_pb2_grpc,
 )
 
-AT_ONCE = 0.05
-"""Seconds until a refusal, when the machine does nothing else: at least once in a few tries."""
+AT_ONCE = 0.5
+"""Seconds until a refusal, at least once in a few tries: 0.05 when the machine does nothing else, which it may."""
 
 METADATA = {
     "none": [],

@@ -139,9 +139,11 @@ class ScriptedClient:
     def __init__(self, endpoint: str) -> None:
         self.channel = grpc.aio.insecure_channel(endpoint.removeprefix("grpc://"))
         self._stub = orchestrator_pb2_grpc.ClientActorSPStub(self.channel)
+        self._calls: list[Any] = []
 
     async def join(self, trial: str, name: str) -> ActorStream:
         call = self._stub.RunTrial(metadata=(("trial-id", trial),))
+        self._calls.append(call)  # gRPC cancels a call that nobody holds
         stream = ActorStream(trial, call.read, call.write)
         await stream.say(init_output=common_pb2.ActorInitialOutput(actor_name=name))
         await asyncio.wait_for(stream.until(NORMAL, "init_input"), PATIENCE)

@@ -7,15 +7,14 @@ all the rest, and every program that uses Cogment imports this.
 from __future__ import annotations
 
 import asyncio
-import os
 from collections.abc import Mapping, Sequence
 from types import TracebackType
 from typing import TYPE_CHECKING, Any, TypeVar
 
-from cogment_core.checks import as_text, wrong
-from cogment_core.directory import ServiceType
-from cogment_core.endpoints import Endpoint, GrpcUrl, ServedEndpoint, parse_url, redact_url
-from cogment_core.errors import CogmentError, EndpointError, UsageError
+from cogment_core.checks import wrong
+from cogment_core.directory import ServiceType, as_directory_endpoint, as_directory_token
+from cogment_core.endpoints import Endpoint, ServedEndpoint
+from cogment_core.errors import CogmentError, UsageError
 from cogment_core.implementations import Callback, Component, Implementation, Implementations
 from cogment_core.logs import logger
 from cogment_core.metadata import GrpcMetadata
@@ -72,8 +71,8 @@ class Context:
         self._loop = asyncio_loop
         self._registry = prometheus_registry
         self._metadata = metadata.copy() if metadata is not None else GrpcMetadata()
-        self._directory_endpoint = _directory_endpoint(directory_endpoint)
-        self._directory_auth_token = _directory_token(directory_auth_token, self._directory_endpoint)
+        self._directory_endpoint = as_directory_endpoint(directory_endpoint)
+        self._directory_auth_token = as_directory_token(directory_auth_token, self._directory_endpoint)
         self._implementations = Implementations()
         self._channels: ChannelPool | None = None
         self._served: Served | None = None
@@ -390,27 +389,3 @@ def _served_endpoint(given: object) -> ServedEndpoint:
     if not isinstance(given, ServedEndpoint):
         raise wrong("served_endpoint", "a ServedEndpoint, for example ServedEndpoint(port=9001)", given)
     return given
-
-
-def _directory_endpoint(given: Endpoint | str | None) -> Endpoint | None:
-    """The Directory, None if there is none."""
-    endpoint: Any = given if given is not None else os.environ.get("COGMENT_DIRECTORY_ENDPOINT") or None
-    if isinstance(endpoint, str):
-        endpoint = Endpoint(endpoint)
-    if endpoint is None:
-        return None
-    if not isinstance(endpoint, Endpoint):
-        raise wrong("directory_endpoint", "an Endpoint", endpoint)
-    if not isinstance(parse_url(endpoint.url), GrpcUrl):
-        raise EndpointError(f"Directory endpoint: {redact_url(endpoint.url)!r} is no address, as 'grpc://HOST:PORT' is")
-    return endpoint
-
-
-def _directory_token(given: str | None, endpoint: Endpoint | None) -> str | None:
-    """What the Directory lets us in with, None if there is none."""
-    token = given if given is not None else os.environ.get("COGMENT_DIRECTORY_AUTHENTICATION_TOKEN") or None
-    if token is not None:
-        as_text("directory_auth_token", token)
-        if endpoint is None:
-            logger.warning("there is a token for the Directory, but no endpoint of it")
-    return token
