@@ -106,6 +106,6 @@ async def test_an_orchestrator_forgets_the_processes_that_died(stage) -> None:
 
     await lose_one()
     files = orchestrator.open_files
-    for _ in range(4):
+    for _ in range(MARGIN + 2):
         await lose_one()
     assert await settled(lambda: orchestrator.open_files, files) <= files + MARGIN
