@@ -155,8 +155,8 @@ async def test_a_trial_whose_datalog_was_lost_leaves_nothing_behind(wire, peers)
     del stream
     await wire.terminate(trial_id, hard=True)
     await watch.next()
-    await wire.lifecycle.Version(common_pb2.VersionRequest())  # a turn of the event loop, in which the trial lets go
-    assert _datalog_streams() == []
+    while _datalog_streams():  # bounded by the time-out of the test, which is less than the linger
+        await wire.lifecycle.Version(common_pb2.VersionRequest())  # turns of the event loop, in which the trial lets go
 
 
 def _datalog_streams() -> list[DatalogStream]:
@@ -279,4 +279,7 @@ async def _race(wire, peers, trial_id: str, number: int) -> set[grpc.StatusCode]
         )
     await wire.terminate(trial_id, hard=bool(number % 2))
     await wire.terminate(trial_id, hard=True)
-    return {await start.code(), *[await client.status() for client in clients]}
+    # What gRPC makes up, in the place of the answer, when a message meets a call that is answered already.
+    made_up = "Internal error from Core"
+    answered = [client for client in clients if await client.details() != made_up]
+    return {await start.code(), *[await client.status() for client in answered]}

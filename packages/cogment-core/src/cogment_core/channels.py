@@ -111,7 +111,8 @@ CLIENT_OPTIONS: Options = (
 
 gRPC servers with stock options allow a ping each 5 minutes and close the connection of a client that pings more often,
 while its streams are idle: with a ping each 5 s, after 25 s (measured). So a client of ours asks a silent server after
-five and a half minutes whether it still lives. Servers of ours ask their clients each 5 s, see `SERVER_OPTIONS`.
+five and a half minutes whether it still lives, unless it knows that the server is one of ours (`open_lasting`). Servers
+of ours ask their clients each 5 s, see `SERVER_OPTIONS`.
 """
 
 WATCHFUL_CLIENT_OPTIONS: Options = (
