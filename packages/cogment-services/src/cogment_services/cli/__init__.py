@@ -8,6 +8,7 @@ from typing import Any
 
 import click
 
+from cogment_services.cli.client import client
 from cogment_services.cli.services import services
 from cogment_services.cli.version import version
 
@@ -30,6 +31,7 @@ def cogment(ctx: click.Context) -> None:
         click.echo(ctx.get_help())
 
 
+cogment.add_command(client)
 cogment.add_command(services)
 cogment.add_command(version)
 

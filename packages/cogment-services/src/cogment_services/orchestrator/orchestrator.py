@@ -16,7 +16,7 @@ from cogment_core.api.orchestrator_pb2_grpc import (
 from cogment_core.endpoints import Endpoint
 from cogment_core.inprocess import InProcessEndpoint, InProcessServer
 from cogment_core.parameters import TrialParameters
-from cogment_core.serving import guarded
+from cogment_services.listener import Service
 from cogment_services.orchestrator.channels import PeerChannels
 from cogment_services.orchestrator.client_actor import ClientActorService
 from cogment_services.orchestrator.hooks import Hooks
@@ -36,6 +36,9 @@ if TYPE_CHECKING:
     from cogment_core.implementations import Component
 
 __all__ = ["Attachable", "Orchestrator"]
+
+LIFECYCLE = "cogmentAPI.TrialLifecycleSP"
+CLIENT_ACTOR = "cogmentAPI.ClientActorSP"
 
 LAST_WORDS = 0.5
 """Seconds that peers and datalogs have to take what they are sent last, when the grace is over."""
@@ -112,12 +115,12 @@ class Orchestrator:
         self._trials = Trials(
             _as_proto(params), self._hooks, resolver, self._host, gc_frequency=gc_frequency, max_trials=max_trials
         )
-        self._lifecycle = LifecycleService(self._trials)
-        self._client_actors = ClientActorService(self._trials)
+        lifecycle = Service(LIFECYCLE, add_TrialLifecycleSPServicer_to_server, LifecycleService(self._trials))
+        client_actors = Service(CLIENT_ACTOR, add_ClientActorSPServicer_to_server, ClientActorService(self._trials))
         self._server = InProcessServer("orchestrator")
-        add_TrialLifecycleSPServicer_to_server(self._lifecycle, guarded(self._server))
-        add_ClientActorSPServicer_to_server(self._client_actors, guarded(self._server))
-        self._listeners = Listeners(host, port, actor_port, tls)
+        for service in (lifecycle, client_actors):
+            service.mount(self._server)
+        self._listeners = Listeners(lifecycle, client_actors, host=host, port=port, actor_port=actor_port, tls=tls)
         self._closing: asyncio.Task[None] | None = None
         self._patience: asyncio.Event = asyncio.Event()
 
@@ -167,7 +170,7 @@ class Orchestrator:
         Raises:
             EndpointError: A port cannot be had, or what there is for TLS cannot be used.
         """
-        await self._listeners.start(self._lifecycle, self._client_actors)
+        await self._listeners.start()
 
     async def close(self, grace: float | None = None) -> None:
         """Stop: start no more trials, end those that run, and let go of everything.
