@@ -254,7 +254,7 @@ def test_the_text_is_checked_even_if_all_names_were_wrongly_let_through(fault: s
         render_settings(BROKEN_PLANS[fault])
 
 
-@pytest.mark.parametrize("fault", BROKEN_PLANS.keys() - {"operator"})
+@pytest.mark.parametrize("fault", [fault for fault in BROKEN_PLANS if fault != "operator"])
 def test_the_text_of_a_stub_is_checked_too(fault: str) -> None:
     """A stub is never run, but it is held to the same."""
     assert render_stub(PLAN)

@@ -14,6 +14,19 @@ sys.path.insert(0, str(Path(__file__).parent))
 from harness.stage import Stage
 
 
+HERE = Path(__file__).parent
+
+
+def pytest_collection_modifyitems(items: list[pytest.Item]) -> None:
+    """Processes are killed and frozen here by the clock: on a machine that is busy otherwise, one may miss its bound.
+
+    Such a test is run once more; the summary tells which was.
+    """
+    for item in items:
+        if HERE in item.path.parents:
+            item.add_marker(pytest.mark.flaky(reruns=1))
+
+
 @pytest.fixture
 async def stage() -> AsyncIterator[Stage]:
     """Starts processes, and ends them all after the test; those that nobody killed have to be alive and well then."""
