@@ -3,9 +3,10 @@
 from __future__ import annotations
 
 import asyncio
+import contextlib
 import time
 from collections import deque
-from collections.abc import AsyncIterator
+from collections.abc import AsyncIterator, Sequence
 from typing import Any
 
 import grpc
@@ -95,12 +96,12 @@ async def serve_echo() -> tuple[Any, int]:
     return server, port
 
 
-async def echo_round_trips(port: int, rounds: int, payload: int, streams: int = 1, hops: int = 1) -> float:
-    """Seconds for ``rounds`` round trips on each stream; of ``hops`` in a row, as a step has between processes."""
+async def echo_round_trips(ports: Sequence[int], rounds: int, payload: int, streams: int = 1) -> float:
+    """Seconds for ``rounds`` on each stream: round trips to all ``ports`` in a row, as a step makes to its peers."""
     content = b"o" * payload
 
-    async def one_stream(channel: grpc.aio.Channel) -> None:
-        calls: list[Any] = [channel.stream_stream(METHOD)() for _ in range(hops)]
+    async def one_stream(channels: list[grpc.aio.Channel]) -> None:
+        calls: list[Any] = [channel.stream_stream(METHOD)() for channel in channels]
         for _ in range(rounds):
             for call in calls:
                 await call.write(content)
@@ -108,8 +109,11 @@ async def echo_round_trips(port: int, rounds: int, payload: int, streams: int = 
         for call in calls:
             await call.done_writing()
 
-    async with grpc.aio.insecure_channel(f"127.0.0.1:{port}") as channel:
-        await channel.channel_ready()
+    async with contextlib.AsyncExitStack() as stack:
+        opened = {port: grpc.aio.insecure_channel(f"127.0.0.1:{port}") for port in ports}
+        for channel in opened.values():
+            await stack.enter_async_context(channel)
+            await channel.channel_ready()
         begin = time.perf_counter()
-        await asyncio.gather(*(one_stream(channel) for _ in range(streams)))
+        await asyncio.gather(*(one_stream([opened[port] for port in ports]) for _ in range(streams)))
         return time.perf_counter() - begin

@@ -2,7 +2,7 @@
 
 A step is one set of observations answered by one set of actions. The floor of the layout in one process is two bare
 coroutines that hand each other the protocol's envelopes; that of the others is a chain of raw grpc.aio round trips, one
-for each process boundary that a step crosses there and back. Everything is measured in the same run, in turns: machines
+for each process that a step goes to and comes back from. Everything is measured in the same run, in turns: machines
 differ and drift, ratios hold.
 """
 
@@ -14,7 +14,7 @@ import contextlib
 import json
 import statistics
 import time
-from collections.abc import AsyncGenerator, Callable
+from collections.abc import AsyncGenerator, Callable, Sequence
 from dataclasses import asdict, dataclass, field
 from pathlib import Path
 from typing import Any
@@ -116,13 +116,13 @@ async def three_processes() -> AsyncGenerator[Layout, None]:
     )
 
 
-LAYOUTS: dict[str, tuple[Any, int]] = {
-    "in process": (in_process, 0),
-    "one process, gRPC": (one_process, 2),
-    "orchestrator+environment | actors": (two_processes, 1),
-    "orchestrator | environment | actors": (three_processes, 2),
+LAYOUTS: dict[str, tuple[Any, tuple[int, ...]]] = {
+    "in process": (in_process, ()),
+    "one process, gRPC": (one_process, (0, 0)),
+    "orchestrator+environment | actors": (two_processes, (0,)),
+    "orchestrator | environment | actors": (three_processes, (0, 1)),
 }
-"""Each layout, and how many process boundaries a step crosses there and back."""
+"""Each layout, and which echo server is in the place of each peer that a step goes to and comes back from."""
 
 
 async def run_trials(layout: Layout, case: Case, steps: int) -> tuple[float, dict[str, float]]:
@@ -141,17 +141,18 @@ async def run_trials(layout: Layout, case: Case, steps: int) -> tuple[float, dic
     return sum(span.steps for span in spans) / seconds, cpu
 
 
-async def floor(case: Case, hops: int, steps: int, echo: Child) -> float:
+async def floor(case: Case, ports: Sequence[int], steps: int) -> float:
     """Steps per second that the bare mechanism would make."""
-    if not hops:
+    if not ports:
         return case.trials * steps / await coroutine_steps(case.trials * steps, case.payload)
-    seconds = await echo_round_trips(echo.port, steps, case.payload, streams=case.trials * case.actors, hops=hops)
+    seconds = await echo_round_trips(ports, steps, case.payload, streams=case.trials * case.actors)
     return case.trials * steps / seconds
 
 
-async def measure(name: str, case: Case, seconds: float, repeats: int, echo: Child) -> Figure:
+async def measure(name: str, case: Case, seconds: float, repeats: int, echoes: Sequence[Child]) -> Figure:
     """The median of ``repeats`` turns of layout and floor, of about ``seconds`` each."""
-    make, hops = LAYOUTS[name]
+    make, peers = LAYOUTS[name]
+    ports = [echoes[peer].port for peer in peers]
     async with make() as layout:
         try:
             rate, _ = await run_trials(layout, case, 50)
@@ -160,7 +161,7 @@ async def measure(name: str, case: Case, seconds: float, repeats: int, echo: Chi
             floors: list[float] = []
             cpus: list[dict[str, float]] = []
             for _ in range(repeats):
-                floors.append(await floor(case, hops, steps, echo))
+                floors.append(await floor(case, ports, steps))
                 rate, cpu = await run_trials(layout, case, steps)
                 rates.append(rate)
                 cpus.append(cpu)
@@ -186,14 +187,15 @@ def show(figure: Figure) -> None:
 async def measure_all(cases: list[Case], layouts: list[str], seconds: float, repeats: int) -> list[Figure]:
     """Measure and print each case in each layout."""
     figures: list[Figure] = []
-    echo = Child(processes.echo)
+    echoes = [Child(processes.echo), Child(processes.echo)]
     try:
         for case in cases:
             for name in layouts:
-                figures.append(await measure(name, case, seconds, repeats, echo))
+                figures.append(await measure(name, case, seconds, repeats, echoes))
                 show(figures[-1])
     finally:
-        echo.stop()
+        for echo in echoes:
+            echo.stop()
     return figures
 
 
