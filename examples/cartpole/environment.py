@@ -30,11 +30,11 @@ async def cartpole(session: EnvironmentSession) -> None:
             state, reward, fell, timed_out, _ = game.step(event.actions[0].action.push)
             session.add_reward(float(reward), confidence=1.0, to=[player])
             if fell or timed_out:
-                session.end([("*", observation(state))])
+                session.end([("*", observation(state, over=True))])
             else:
                 session.produce_observations([("*", observation(state))])
     game.close()
 
 
-def observation(state: Any) -> data_pb2.Observation:
-    return data_pb2.Observation(state=state.tolist())
+def observation(state: Any, *, over: bool = False) -> data_pb2.Observation:
+    return data_pb2.Observation(state=state.tolist(), over=over)

@@ -1,4 +1,4 @@
-"""The same training with the Orchestrator, the environment and the actors in processes of their own, over gRPC.
+"""The same training with each component in a process of its own, over gRPC.
 
 They could as well be on machines of their own: a component is a program that serves what it registered.
 """
@@ -8,18 +8,21 @@ import math
 import multiprocessing
 import signal
 import time
-from collections.abc import AsyncGenerator, Callable, Generator
+from collections.abc import AsyncGenerator, Callable, Generator, Mapping
 from contextlib import AbstractAsyncContextManager, asynccontextmanager, contextmanager
+from functools import partial
 from multiprocessing.connection import Connection
 from multiprocessing.process import BaseProcess
+from pathlib import Path
 
 import cogment
+from cogment_services.datastore import TrialDatastore
 from cogment_services.orchestrator import Orchestrator
 from environment import cartpole
 from policy import linear_policy
 from specs import cog_settings
 from training import Observer, Settings, train
-from trials import Endpoints, EpisodeLog
+from trials import Endpoints
 
 __all__ = ["train_in_processes"]
 
@@ -33,18 +36,19 @@ Server = Callable[[], AbstractAsyncContextManager[str]]
 """Serves a component within an ``async with`` block, which gets its endpoint."""
 
 
-async def train_in_processes(settings: Settings, observer: Observer) -> None:
-    """Train with each component in another process. This one keeps the Controller and the log."""
-    log = EpisodeLog()
-    async with cogment.Context(user_id="cartpole", cog_settings=cog_settings) as context:
-        context.register_datalog(log.listen)
-        async with (
-            serving(context) as datalog,
-            processes(orchestrator=serve_orchestrator, environment=serve_environment, player=serve_player) as urls,
-        ):
-            endpoints = Endpoints(environment=urls["environment"], player=urls["player"], datalog=datalog)
-            controller = context.get_controller(cogment.Endpoint(urls["orchestrator"]))
-            await train(controller, log, endpoints, settings, observer)
+async def train_in_processes(settings: Settings, trials: Path, observer: Observer) -> None:
+    """Train with each component in another process. This one starts the trials, and reads what was logged."""
+    servers: dict[str, Server] = {
+        "orchestrator": serve_orchestrator,
+        "environment": serve_environment,
+        "player": serve_player,
+        "datastore": partial(serve_datastore, trials),
+    }
+    async with cogment.Context(user_id="cartpole", cog_settings=cog_settings) as context, processes(servers) as urls:
+        endpoints = Endpoints(urls["environment"], urls["player"], datalog=urls["datastore"])
+        controller = context.get_controller(cogment.Endpoint(urls["orchestrator"]))
+        datastore = context.get_datastore(cogment.Endpoint(urls["datastore"]))
+        await train(controller, datastore, endpoints, settings, observer)
 
 
 # --- what runs in the other processes ---------------------------------------------------------------------------------
@@ -73,6 +77,12 @@ async def serve_player() -> AsyncGenerator[str, None]:
 
 
 @asynccontextmanager
+async def serve_datastore(trials: Path) -> AsyncGenerator[str, None]:
+    async with TrialDatastore(trials, port=0) as datastore:
+        yield local_url(datastore.port)
+
+
+@asynccontextmanager
 async def serving(context: cogment.Context) -> AsyncGenerator[str, None]:
     """Serve what is registered with ``context``, for this machine only, on a port that the system chooses."""
     served = asyncio.create_task(context.serve_all_registered(cogment.ServedEndpoint(host="127.0.0.1")))
@@ -91,7 +101,7 @@ def local_url(port: int) -> str:
 
 
 @asynccontextmanager
-async def processes(**servers: Server) -> AsyncGenerator[dict[str, str], None]:
+async def processes(servers: Mapping[str, Server]) -> AsyncGenerator[dict[str, str], None]:
     """Run each of ``servers`` in a process for the time of the block, which gets their endpoints by name.
 
     They are stopped in the given order: the Orchestrator first, as it still has to tell the others.

@@ -12,7 +12,8 @@ import numpy as np
 import numpy.typing as npt
 
 from cogment.control import Controller
-from trials import Endpoints, EpisodeLog, run_trials, trial_parameters
+from cogment.datastore import Datastore
+from trials import Endpoints, run_trials, trial_parameters
 
 __all__ = ["SOLVED", "CrossEntropyMethod", "Observer", "Settings", "train"]
 
@@ -24,8 +25,10 @@ Array = npt.NDArray[np.float64]
 
 @dataclass(frozen=True)
 class Settings:
-    """How much to train."""
+    """How much to train, and what to call it."""
 
+    run: str
+    """Name of this run: a property of its trials."""
     generations: int
     """Generations at most: training ends when the problem is solved."""
     population: int
@@ -64,20 +67,22 @@ class CrossEntropyMethod:
 
 
 async def train(
-    controller: Controller, log: EpisodeLog, endpoints: Endpoints, settings: Settings, observer: Observer
+    controller: Controller, datastore: Datastore, endpoints: Endpoints, settings: Settings, observer: Observer
 ) -> None:
-    """Train on trials of the Orchestrator that ``controller`` controls."""
+    """Train on trials of the Orchestrator that ``controller`` controls, which are logged to ``datastore``."""
     observer.training_started()
     rng = np.random.default_rng(settings.seed)
     method = CrossEntropyMethod(4, rng)
-    for _ in range(settings.generations):
+    for generation in range(1, settings.generations + 1):
         candidates = method.draw(settings.population)
         seeds = rng.integers(2**32, size=settings.population).tolist()
+        properties = {"run": settings.run, "generation": str(generation)}
         parameters = [
-            trial_parameters(endpoints, weights, seed) for weights, seed in zip(candidates.tolist(), seeds, strict=True)
+            trial_parameters(endpoints, weights, seed, properties)
+            for weights, seed in zip(candidates.tolist(), seeds, strict=True)
         ]
         returns = np.zeros(settings.population)
-        async for index, episode_return in run_trials(controller, log, parameters, settings.parallel):
+        async for index, episode_return in run_trials(controller, datastore, parameters, settings.parallel):
             returns[index] = episode_return
             observer.trial_ended(episode_return)
         method.fit(candidates, returns)

@@ -1,17 +1,17 @@
 """Runs CartPole trials, many at a time, and finds out what each episode returned."""
 
 import asyncio
-from collections import defaultdict, deque
-from collections.abc import AsyncIterator, Iterable, Sequence
+from collections import deque
+from collections.abc import AsyncIterator, Iterable, Mapping, Sequence
 from contextlib import aclosing
 from dataclasses import dataclass
 
 import cogment
 from cogment.control import Controller
-from cogment.datalog import DatalogSession
+from cogment.datastore import Datastore
 from specs import cog_settings, data_pb2
 
-__all__ = ["Endpoints", "Episode", "EpisodeLog", "run_trials", "trial_parameters"]
+__all__ = ["Endpoints", "read_return", "run_trials", "trial_parameters"]
 
 LOG_TIMEOUT = 30.0
 """Seconds that the last samples of a trial may take to arrive once it has ended."""
@@ -29,8 +29,13 @@ class Endpoints:
     datalog: str = "cogment://discover"
 
 
-def trial_parameters(endpoints: Endpoints, weights: Sequence[float], seed: int) -> cogment.TrialParameters:
-    """All that the Orchestrator needs to know of a trial: who takes part, where they are, and their configs."""
+def trial_parameters(
+    endpoints: Endpoints, weights: Sequence[float], seed: int, properties: Mapping[str, str]
+) -> cogment.TrialParameters:
+    """All that the Orchestrator needs to know of a trial: who takes part, where they are, and their configs.
+
+    By its properties, a trial can be found among others later.
+    """
     player = cogment.ActorParameters(
         cog_settings,
         "player",
@@ -47,52 +52,28 @@ def trial_parameters(endpoints: Endpoints, weights: Sequence[float], seed: int) 
         environment_endpoint=endpoints.environment,
         environment_config=data_pb2.EnvironmentConfig(seed=seed),
         datalog_endpoint=endpoints.datalog,
-        datalog_exclude_fields=["observations", "actions", "messages"],  # we look at rewards only
+        properties=dict(properties),
         max_inactivity=30,  # seconds: should a component hang, the trial ends
     )
 
 
-@dataclass(frozen=True)
-class Episode:
-    """What the log of a trial says."""
+async def read_return(datastore: Datastore, trial_id: str) -> float:
+    """Add up the rewards of a trial, from its log.
 
-    total_reward: float
-    failure: str
-    """Why the trial was ended before its time; empty if it was not."""
-
-
-class EpisodeLog:
-    """Adds up the rewards of each trial."""
-
-    def __init__(self) -> None:
-        self._episodes: defaultdict[str, asyncio.Future[Episode]] = defaultdict(asyncio.Future)
-
-    async def listen(self, session: DatalogSession) -> None:
-        """Log one trial: this is the datalog callback, which Cogment calls for each.
-
-        A sample is what happened in one step. It comes with all rewards, whoever sent them to whomever.
-        """
-        session.start()
-        total_reward = 0.0
-        failures: list[str] = []
-        async for sample in session.all_samples():
-            total_reward += sum(reward.value for reward in sample.all_rewards())
-            if sample.events:
-                failures += [event for event in sample.events if event.startswith("Forced termination")]
-        self._episodes[session.trial_id].set_result(Episode(total_reward, ", ".join(failures)))
-
-    async def episode(self, trial_id: str) -> Episode:
-        """Wait for the last sample of a trial, and forget the trial."""
-        try:
-            return await asyncio.wait_for(self._episodes[trial_id], LOG_TIMEOUT)
-        except asyncio.TimeoutError:
-            raise cogment.CogmentError(f"trial {trial_id} has ended, but its last sample does not come") from None
-        finally:
-            del self._episodes[trial_id]
+    A sample is what happened in one step. Those that are still on their way are waited for.
+    """
+    trials = await datastore.get_trials([trial_id], wait_for_trials=LOG_TIMEOUT)
+    total_reward, last = 0.0, None
+    async for sample in datastore.all_samples(trials):
+        last = sample.actors_data["player"]
+        total_reward += last.reward or 0.0
+    if last is None or last.observation is None or not last.observation.over:
+        raise cogment.CogmentError(f"trial {trial_id} did not end by itself")
+    return total_reward
 
 
 async def run_trials(
-    controller: Controller, log: EpisodeLog, parameters: Iterable[cogment.TrialParameters], parallel: int
+    controller: Controller, datastore: Datastore, parameters: Iterable[cogment.TrialParameters], parallel: int
 ) -> AsyncIterator[tuple[int, float]]:
     """Run one trial with each of ``parameters``, ``parallel`` of them at a time.
 
@@ -117,12 +98,6 @@ async def run_trials(
             while waiting and len(running) < parallel:
                 await start_next()
             if index is not None:
-                yield index, _return_of(trial.trial_id, await log.episode(trial.trial_id))
+                yield index, await asyncio.wait_for(read_return(datastore, trial.trial_id), LOG_TIMEOUT)
             if not running:
                 return
-
-
-def _return_of(trial_id: str, episode: Episode) -> float:
-    if episode.failure:
-        raise cogment.CogmentError(f"trial {trial_id} did not end by itself: {episode.failure}")
-    return episode.total_reward

@@ -385,8 +385,8 @@ async def test_waiting_begins_before_serving(context: Context):
     await asyncio.wait({serving})
 
 
-async def test_a_directory_cannot_be_registered_in_yet(caplog: pytest.LogCaptureFixture):
-    """Services that a Directory should know are not kept from it silently."""
+async def test_without_its_directory_a_context_serves(caplog: pytest.LogCaptureFixture):
+    """Services that a Directory should know are not kept from it silently, and are served."""
     async with Context("me", None, prometheus_registry=None, directory_endpoint="grpc://directory:1") as context:
         context.register_environment(impl)
         serving = asyncio.create_task(context.serve_all_registered())

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import asyncio
+import contextlib
 import logging
 from typing import Any
 
@@ -11,6 +12,7 @@ import pytest
 from google.protobuf.wrappers_pb2 import StringValue
 from scripted import SETTINGS, World, soon, turns
 
+from cogment_core import outbox
 from cogment_core.api import datalog_pb2
 from cogment_core.enums import TrialState
 from cogment_core.parameters import ActorParameters, TrialParameters
@@ -49,21 +51,113 @@ async def begin(world: World, impl: Any) -> Any:
     return call
 
 
+async def replies(call: Any) -> int:
+    """How many replies come until the call is completed."""
+    count = 0
+    with contextlib.suppress(grpc.aio.AioRpcError):
+        while await soon(call.read()) is not grpc.aio.EOF:
+            count += 1
+    return count
+
+
 async def code(call: Any) -> grpc.StatusCode:
     """How the call was completed."""
+    await replies(call)
     return await soon(call.code())
 
 
 async def test_samples_until_the_trial_has_ended(world: World):
-    """The loop ends by itself after the sample with the state ENDED; nothing is ever sent back."""
+    """The loop ends by itself after the sample with the state ENDED; each message has got its reply."""
     log = Log()
     call = await begin(world, log)
     for tick in range(3):
         await soon(call.write(sample(tick)))
     await soon(call.write(sample(3, TrialState.ENDED)))
-    assert await soon(call.read()) is grpc.aio.EOF
+    assert await replies(call) == 5
     assert await code(call) is grpc.StatusCode.OK
     assert log.ticks == [0, 1, 2, 3]
+
+
+async def test_a_sample_is_acknowledged_when_the_next_is_asked_for(world: World):
+    """The parameters are when the session starts, a sample when the function has done with it, not when it has come."""
+    proceed = asyncio.Event()
+    taken: list[int] = []
+
+    async def impl(session: Any) -> None:
+        await proceed.wait()
+        proceed.clear()
+        session.start()
+        session.start()
+        async for each in session.all_samples():
+            taken.append(each.tick_id)
+            await proceed.wait()
+            proceed.clear()
+
+    call = await begin(world, impl)
+    for tick in range(2):
+        await soon(call.write(sample(tick)))
+    await soon(call.write(sample(2, TrialState.ENDED)))
+    for done in range(4):
+        read = asyncio.ensure_future(call.read())
+        await turns(50)
+        assert (read.done(), len(taken)) == (False, done)
+        proceed.set()
+        assert await soon(read) == datalog_pb2.RunTrialDatalogOutput()
+        while len(taken) < min(done + 1, 3):
+            await turns(1)
+    assert await replies(call) == 0
+    assert await code(call) is grpc.StatusCode.OK
+
+
+@pytest.mark.parametrize(("how", "expected"), [("returns", 3), ("raises", 2)])
+async def test_the_last_sample_is_acknowledged_by_returning(world: World, how: str, expected: int):
+    """A function that raises has not done with the sample that it was given last."""
+
+    async def impl(session: Any) -> None:
+        session.start()
+        async for each in session.all_samples():
+            if each.tick_id == 1:
+                break
+        if how == "raises":
+            raise ValueError("not stored")
+
+    call = await begin(world, impl)
+    for tick in range(3):
+        await soon(call.write(sample(tick)))
+    assert await replies(call) == expected
+    assert await code(call) is (grpc.StatusCode.OK if how == "returns" else grpc.StatusCode.INTERNAL)
+
+
+async def test_two_loops_acknowledge_all(world: World):
+    """Each sample has its reply, whichever of two loops it went to."""
+
+    async def impl(session: Any) -> None:
+        session.start()
+
+        async def collect() -> None:
+            async for _ in session.all_samples():
+                await turns(1)
+
+        await asyncio.gather(collect(), collect())
+
+    call = await begin(world, impl)
+    for tick in range(9):
+        await soon(call.write(sample(tick)))
+    await soon(call.write(sample(9, TrialState.ENDED)))
+    assert await replies(call) == 11
+
+
+async def test_replies_that_nobody_reads_hold_up_nothing(world: World, monkeypatch: pytest.MonkeyPatch):
+    """The function gets its samples, however full the way back is."""
+    monkeypatch.setattr(outbox, "WRITE_TIMEOUT", 0.2)
+    log = Log()
+    call = await begin(world, log)
+    for tick in range(500):
+        await soon(call.write(sample(tick)))
+    await soon(call.write(sample(500, TrialState.ENDED)))
+    await soon(log.returned.wait())
+    assert len(log.ticks) == 501
+    assert await code(call) is grpc.StatusCode.OK
 
 
 async def test_what_a_session_knows(world: World):

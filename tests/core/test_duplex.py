@@ -564,6 +564,33 @@ async def test_the_backlog_has_a_limit(transport: Transport, monkeypatch: pytest
     end.abandon()
 
 
+async def test_the_backlog_has_a_limit_in_bytes(monkeypatch: pytest.MonkeyPatch):
+    """Few large messages that nobody takes are too many as well; those that were written do not count any more."""
+    monkeypatch.setattr(outbox, "BACKLOG_BYTES", 1000)
+    gate = asyncio.Event()
+    written: list[bytes] = []
+
+    async def write(message: bytes) -> None:
+        await gate.wait()
+        written.append(message)
+
+    box: outbox.Outbox[bytes] = outbox.Outbox(write, lambda error: pytest.fail(str(error)))
+    box.put(bytes(5000))  # the transport has it
+    box.put(bytes(2000))  # one always may wait: the peer may be about to take it
+    with pytest.raises(BacklogError, match="2000 bytes"):
+        box.put(b"x")
+    gate.set()
+    await within(box.drain())
+    gate.clear()
+    for _ in range(5):
+        box.put(bytes(250))
+    with pytest.raises(BacklogError, match="1000 bytes"):
+        box.put(b"x")
+    gate.set()
+    await within(box.drain())
+    assert [len(message) for message in written] == [5000, 2000, *[250] * 5]
+
+
 async def test_a_peer_that_takes_nothing_is_lost(transport: Transport, monkeypatch: pytest.MonkeyPatch):
     """A servicer that does not read is given up after `WRITE_TIMEOUT`; `drain` returns, and `receive` says why."""
     monkeypatch.setattr(outbox, "WRITE_TIMEOUT", 0.3)

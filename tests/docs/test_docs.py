@@ -17,11 +17,13 @@ from docs_story import NOT_RUN, Story
 from prometheus_client import CollectorRegistry
 
 import cogment
+import cogment.datastore
 import cogment.environment
 import cogment.prehook
 from cogment_core.fields import Fields
 from cogment_core.metrics import ActorMetrics, EnvironmentMetrics
 from cogment_services.cli.orchestrator import orchestrator as orchestrator_command
+from cogment_services.datastore import TrialDatastore
 from cogment_services.orchestrator import Orchestrator
 from cogment_services.orchestrator.metrics import OrchestratorMetrics
 from cogment_services.orchestrator.params_file import parse_params
@@ -58,8 +60,16 @@ SUBJECTS: dict[str, Sequence[type]] = {
     "params": (cogment.TrialParameters,),
     "endpoint": (cogment.Endpoint,),
     "served": (cogment.ServedEndpoint,),
-    "sample": (cogment.LogSample,),
-    "info": (cogment.control.TrialInfo,),
+    "sample": (cogment.LogSample, cogment.datastore.DatastoreSample),
+    "data": (cogment.datastore.DatastoreActorData,),
+    "datastore": (cogment.datastore.Datastore, TrialDatastore),
+    "info": (
+        cogment.control.TrialInfo,
+        cogment.datastore.DatastoreTrialInfo,
+        cogment.model_registry_v2.ModelIterationInfo,
+    ),
+    "registry": (cogment.model_registry_v2.ModelRegistry,),
+    "latest": (cogment.model_registry_v2.LatestModel,),
 }
 """What the variables on the pages are, by name."""
 

@@ -2,8 +2,10 @@
 
 from __future__ import annotations
 
+import json
 import os
 import re
+import shlex
 import shutil
 import signal
 import subprocess
@@ -28,7 +30,7 @@ PATIENCE = 50.0
 def folder(tmp_path_factory: pytest.TempPathFactory) -> Path:
     """The examples, as they are in an empty clone."""
     copy = tmp_path_factory.mktemp("clone") / "examples"
-    generated = shutil.ignore_patterns("cog_settings.*", "*_pb2.*", "__pycache__", "*.png")
+    generated = shutil.ignore_patterns("cog_settings.*", "*_pb2.*", "__pycache__", "*.png", "*.db*")
     shutil.copytree(EXAMPLES, copy, ignore=generated)
     return copy
 
@@ -152,10 +154,15 @@ def check_plot(path: Path) -> None:
     assert sum(count for count, color in colors if color == (255, 127, 14)) > 300
 
 
+def outputs(folder: Path) -> list[str]:
+    """Options that make the demo write into ``folder``."""
+    return ["--output", str(folder / "plot.png"), "--trials", str(folder / "trials.db")]
+
+
 def test_cartpole_learns(folder: Path, tmp_path: Path):
     """One command trains on trials in one process: returns rise, and are there as a table and as a plot."""
     plot = tmp_path / "plot.png"
-    done = run(folder / "cartpole" / "main.py", "--quick", "--output", str(plot))
+    done = run(folder / "cartpole" / "main.py", "--quick", "--output", str(plot), cwd=tmp_path)
     assert (done.status, done.err) == (0, "")
     rows = table(done.out)
     assert [row.generation for row in rows] == [1, 2, 3]
@@ -164,6 +171,71 @@ def test_cartpole_learns(folder: Path, tmp_path: Path):
     assert "36 trials" in done.out
     assert str(plot) in done.out.replace("\n", "")
     check_plot(plot)
+
+
+def commands_shown(out: str) -> list[list[str]]:
+    """The commands that the demo shows to look at its trials."""
+    lines = [line.strip() for line in out.splitlines()]
+    return [shlex.split(line) for line in lines if line.startswith("cogment client trial_datastore ")]
+
+
+def test_cartpole_logs_its_trials(folder: Path, tmp_path: Path):
+    """Every trial is in a file; the commands that are shown list, draw and export it; a second run adds to it."""
+    options = ["--generations", "2", "--population", "3", "--trials", "my trials.db"]
+    first, second = (run(folder / "cartpole" / "main.py", *options, cwd=tmp_path) for _ in range(2))
+    assert "logged to my trials.db, a new file" in first.out
+    assert "logged to my trials.db, after those of earlier runs" in second.out
+    for done, total in ((first, table(first.out)), (second, table(second.out))):
+        listing, plot, export = (look(command, tmp_path) for command in commands_shown(done.out))
+        assert len(re.findall(r" ENDED .* generation=1,run=", listing.out)) == 3
+        assert "trial 6" in plot.out
+        assert "6 trials with" in export.out
+        rows = [json.loads(line) for line in (tmp_path / "trials.jsonl").read_text().splitlines()]
+        returns: Counter[str] = Counter()
+        for row in rows:
+            assert len(row["observation"]["state"]) == 4
+            returns[row["trial_id"]] += row["reward"] or 0
+        assert sorted(returns.values())[-1] == max(row.best for row in total)
+        (tmp_path / "trials.jsonl").unlink()
+
+
+def look(command: list[str], cwd: Path) -> Outcome:
+    """Run a command that the demo shows."""
+    done = subprocess.run(
+        [sys.executable, "-m", "cogment_services", *command[1:]],
+        capture_output=True,
+        text=True,
+        timeout=PATIENCE,
+        cwd=cwd,
+        env={**os.environ, "COLUMNS": "80"},
+    )
+    assert done.returncode == 0, done.stderr
+    return Outcome(done.returncode, done.stdout, done.stderr)
+
+
+def test_cartpole_refuses_a_file_that_is_in_use(folder: Path, tmp_path: Path):
+    """A second run at the same time says so, and spoils nothing."""
+    log = ["--trials", str(tmp_path / "trials.db"), "--output", str(tmp_path / "plot.png")]
+    with running(folder / "cartpole" / "main.py", *log) as program:
+        program.wait_for(FIRST_ROW)
+        refused = run(folder / "cartpole" / "main.py", *log)
+        done = program.press_ctrl_c()
+    assert refused.status == 1
+    assert "in use by another datastore" in " ".join(refused.out.split())
+    assert "Traceback" not in refused.out + refused.err
+    assert done.status == 130
+
+
+def test_cartpole_stops_when_the_actor_fails(folder: Path, tmp_path: Path):
+    """Whoever changes the policy, and makes a mistake, is told; trials that were broken off are no episodes."""
+    copy = tmp_path / "cartpole"
+    shutil.copytree(folder / "cartpole", copy)
+    policy = (copy / "policy.py").read_text()
+    (copy / "policy.py").write_text(policy.replace("session.do_action(", "session.do_nonsense("))
+    done = run(copy / "main.py", "--quick", cwd=tmp_path)
+    assert done.status == 1
+    assert "did not end by itself" in " ".join(done.out.split())
+    assert "do_nonsense" in done.err
 
 
 def test_cartpole_learns_alike_with_equal_seeds(folder: Path, tmp_path: Path):
@@ -185,6 +257,7 @@ def test_cartpole_learns_alike_with_equal_seeds(folder: Path, tmp_path: Path):
         (["--population", "0"], "has to be at least 1"),
         (["--seed", "-1"], "has to be at least 0"),
         (["--output", "no/such/folder/plot.png"], "there is no folder"),
+        (["--trials", "no/such/folder/trials.db"], "there is no folder"),
     ],
 )
 def test_cartpole_refuses_options_that_make_no_sense(folder: Path, options: list[str], complaint: str):
@@ -198,7 +271,7 @@ def test_cartpole_refuses_options_that_make_no_sense(folder: Path, options: list
 def test_cartpole_stops_on_ctrl_c(folder: Path, tmp_path: Path):
     """Ctrl-C ends the training in good order, and what was learned until then is shown."""
     plot = tmp_path / "plot.png"
-    with running(folder / "cartpole" / "main.py", "--output", str(plot)) as program:
+    with running(folder / "cartpole" / "main.py", *outputs(tmp_path)) as program:
         program.wait_for(FIRST_ROW)
         done = program.press_ctrl_c()
     assert done.status == 130
@@ -213,7 +286,7 @@ def test_cartpole_learns_the_same_in_processes(folder: Path, tmp_path: Path):
     """With Orchestrator, environment and actors in processes of their own, the outcome is that of one process."""
     program = folder / "cartpole" / "main.py"
     here = run(program, "--quick", cwd=tmp_path)
-    with running(program, "--quick", "--processes", "--output", str(tmp_path / "plot.png")) as elsewhere:
+    with running(program, "--quick", "--processes", *outputs(tmp_path)) as elsewhere:
         done = elsewhere.finish()
         elsewhere.wait_until_nothing_is_left()
     assert (done.status, done.err) == (0, "")
@@ -224,8 +297,7 @@ def test_cartpole_learns_the_same_in_processes(folder: Path, tmp_path: Path):
 @pytest.mark.slow
 def test_cartpole_stops_processes_on_ctrl_c(folder: Path, tmp_path: Path):
     """Ctrl-C, which a terminal sends to all processes, ends all of them in good order."""
-    plot = tmp_path / "plot.png"
-    with running(folder / "cartpole" / "main.py", "--processes", "--output", str(plot)) as program:
+    with running(folder / "cartpole" / "main.py", "--processes", *outputs(tmp_path)) as program:
         program.wait_for(FIRST_ROW)
         done = program.press_ctrl_c()
         program.wait_until_nothing_is_left()
@@ -235,9 +307,9 @@ def test_cartpole_stops_processes_on_ctrl_c(folder: Path, tmp_path: Path):
 
 
 @pytest.mark.slow
-def test_cartpole_leaves_no_process_behind_when_killed(folder: Path):
+def test_cartpole_leaves_no_process_behind_when_killed(folder: Path, tmp_path: Path):
     """The other processes end when the main one dies without a word."""
-    with running(folder / "cartpole" / "main.py", "--processes") as program:
+    with running(folder / "cartpole" / "main.py", "--processes", *outputs(tmp_path)) as program:
         program.wait_for(FIRST_ROW)
         program.kill()
         program.wait_until_nothing_is_left()

@@ -13,7 +13,6 @@ sys.path.insert(0, str(Path(__file__).parent))
 
 from harness.stage import Stage
 
-
 HERE = Path(__file__).parent
 
 

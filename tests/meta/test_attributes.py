@@ -9,14 +9,18 @@ from google.protobuf.any_pb2 import Any as AnyMessage
 
 import cogment
 from cogment.actor import ActorSession
-from cogment.api import common_pb2, datalog_pb2, environment_pb2
+from cogment.api import common_pb2, datalog_pb2, environment_pb2, trial_datastore_pb2
 from cogment.control import TrialInfo
 from cogment.datalog import DatalogSession
+from cogment.datastore import DatastoreMessage, DatastoreReward, DatastoreSample, DatastoreTrialInfo
 from cogment.environment import EnvironmentSession
+from cogment.model_registry_v2 import LatestModel, ModelInfo, ModelIterationInfo
 from cogment.prehook import PrehookSession
 from cogment.session import ActorInfo, RecvAction, RecvEvent, RecvMessage, RecvObservation, RecvReward, RecvRewardSource
+from cogment_core.sessions.datalog import Receipts
 from cogment_core.sessions.link import Link
 from cogment_core.sessions.observer import SessionObserver
+from cogment_model_registry.latest import Newest
 
 TRIAL_PARAMETERS = """
     config config_serialized properties max_steps max_inactivity nb_buffered_ticks datalog_endpoint
@@ -65,13 +69,23 @@ async def no_requests() -> AsyncIterator[datalog_pb2.RunTrialDatalogInput]:
 
 
 def datalog_session() -> DatalogSession:
-    return DatalogSession("t", "me", cogment.TrialParameters(None), no_requests())
+    return DatalogSession("t", "me", cogment.TrialParameters(None), no_requests(), Receipts(lambda: None))
 
 
 def log_sample() -> cogment.LogSample:
     sample = cogment.LogSample(cogment.TrialParameters(None))
     sample.deserialize(datalog_pb2.DatalogSample(info=datalog_pb2.SampleInfo(tick_id=1)).SerializeToString())
     return sample
+
+
+def trial_info() -> DatastoreTrialInfo:
+    params = common_pb2.TrialParams(actors=[common_pb2.ActorParams(name="a", actor_class="c")])
+    return DatastoreTrialInfo(trial_datastore_pb2.StoredTrialInfo(trial_id="t", params=params), None)
+
+
+def datastore_sample() -> DatastoreSample:
+    actor = trial_datastore_pb2.StoredTrialActorSample(actor=0)
+    return DatastoreSample(trial_info().roster, trial_datastore_pb2.StoredTrialSample(actor_samples=[actor]))
 
 
 ATTRIBUTES: dict[Callable[[], object], str] = {
@@ -92,6 +106,18 @@ ATTRIBUTES: dict[Callable[[], object], str] = {
     lambda: RecvRewardSource(1.0, 1.0, "a", None): "value confidence sender_name user_data",
     lambda: cogment.TrialParameters(None): TRIAL_PARAMETERS,
     lambda: cogment.ActorParameters(None, "c"): f"class_name {ACTOR_PARAMETERS}",
+    trial_info: "trial_id user_id trial_state sample_count parameters",
+    datastore_sample: "trial_id trial_state tick_id timestamp actors_data",
+    lambda: datastore_sample().actors_data["a"]: (
+        "name observation observation_serialized action action_serialized reward"
+    ),
+    lambda: DatastoreReward(1.0, 1.0, "a", "b", None): "value confidence sender receiver user_data",
+    lambda: DatastoreMessage("a", "b", b""): "sender receiver payload",
+    lambda: ModelInfo("m", {}): "name properties",
+    lambda: ModelIterationInfo("m", 1, 2, "", 3, True, {}): (
+        "model_name iteration timestamp hash size stored properties"
+    ),
+    lambda: LatestModel("m", Newest[bytes](), False): "name",
     log_sample: "out_of_sync tick_id state timestamp events",
 }
 """The documented attributes, by what makes an instance."""

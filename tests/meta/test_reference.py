@@ -19,11 +19,22 @@ METHODS = {
         has_specs(self)
         async serve_all_registered(self, served_endpoint=ServedEndpoint(), prometheus_port=None, directory_registration_host=None)
         async get_controller(self, endpoint=Endpoint())
+        async get_datastore(self, endpoint=Endpoint())
+        async get_model_registry_v2(self, endpoint=Endpoint())
         async join_trial(self, trial_id, endpoint=Endpoint(), impl_name=None, actor_name=None, actor_class=None)
         register_environment(self, impl, impl_name, properties={})
         register_actor(self, impl, impl_name, actor_classes=[], properties={})
         register_pre_trial_hook(self, impl, properties={})
         register_datalog(self, impl, properties={})
+        get_directory(self, endpoint, authentication_token=None)
+        get_context_directory(self)
+    """,
+    "cogment.directory.Directory": """
+        async register_host(self, type, host, port, ssl=False, properties=None)
+        async deregister_service(self, service_id, secret)
+        async inquire_by_id(self, service_id)
+        async inquire_by_type(self, type, properties)
+        async get_inquired_endpoint(self, endpoint, type=None, properties=None)
     """,
     "cogment.control.Controller": """
         has_specs(self)
@@ -33,6 +44,47 @@ METHODS = {
         generator watch_trials(self, trial_state_filters=[], full_info=False)
         async get_actors(self, trial_id)
         async get_remote_versions(self)
+    """,
+    "cogment.datastore.Datastore": """
+        has_specs(self)
+        async get_trials(self, ids=[], properties={})
+        generator all_trials(self, bundle_size=1, wait_for_trials=0, properties={}, ids=[])
+        async delete_trials(self, ids)
+        generator all_samples(self, trial_infos, actor_names=[], actor_classes=[], actor_implementations=[], fields=[])
+    """,
+    "cogment.datastore.DatastoreTrialInfo": """
+        has_specs(self)
+    """,
+    "cogment.datastore.DatastoreSample": """
+        has_specs(self)
+    """,
+    "cogment.datastore.DatastoreActorData": """
+        has_specs(self)
+        iterator all_received_rewards(self)
+        iterator all_sent_rewards(self)
+        iterator all_received_messages(self)
+        iterator all_sent_messages(self)
+    """,
+    "cogment.model_registry_v2.ModelRegistry": """
+        has_specs(self)
+        async store_model(self, name, model, iteration_properties=None)
+        async publish_model(self, name, model, iteration_properties=None)
+        async retrieve_model(self, name, iteration=-1)
+        async remove_model(self, name)
+        async list_models(self)
+        async list_iterations(self, model_name)
+        async get_iteration_info(self, name, iteration)
+        async update_model_info(self, name, properties)
+        async get_model_info(self, name)
+        generator iteration_updates(self, model_name)
+        async track_latest_model(self, name, deserialize_func=None, initial_wait=0)
+    """,
+    "cogment.model_registry_v2.LatestModel": """
+        async get(self)
+        is_deserialized(self)
+        is_available(self)
+        async wait_for_available(self)
+        async wait_for_newer(self, iteration)
     """,
     "cogment.session.Session": """
         get_trial_id(self)
@@ -182,7 +234,9 @@ def test_method_is_of_the_documented_kind(method: Documented) -> None:
     if method.kind == "async" and not is_coroutine:
         # The factories of clients: awaiting the result is allowed, and not needed.
         # Their packages are imported when a client is made.
-        packages = {"cogment_controller": import_module("cogment_controller")}
+        packages = {
+            name: import_module(name) for name in ("cogment_controller", "cogment_datastore", "cogment_model_registry")
+        }
         assert issubclass(get_type_hints(function, localns=packages)["return"], Awaitable)
     elif method.kind == "async":
         assert is_coroutine

@@ -43,6 +43,8 @@ class Line:
         self.reading = asyncio.get_running_loop().create_task(self._read_all(read))
         self.over = asyncio.Event()
         """Set by the test to end its side."""
+        self.stays = False
+        """Set by the test to complete the call only then, not when there is nothing more to read."""
 
     async def _read_all(self, read: Callable[[], Any]) -> None:
         try:
@@ -208,6 +210,8 @@ class _Streaming(environment_pb2_grpc.EnvironmentSPServicer, agent_pb2_grpc.Serv
         try:
             over = asyncio.get_running_loop().create_task(line.over.wait())
             await asyncio.wait({over, line.reading}, return_when=asyncio.FIRST_COMPLETED)
+            if line.stays:
+                await over
             over.cancel()
         finally:
             line.reading.cancel()

@@ -6,10 +6,13 @@ from importlib import metadata
 from typing import Any
 
 import pytest
+import trustme
 
+from cogment_core.join_tokens import JoinTokens
 from cogment_services import app
 from cogment_services.cli import main
 from cogment_services.log_output import LogOptions
+from cogment_services.orchestrator.limits import Limits
 
 VARIABLES = ("COGMENT_", "TRIAL_", "PROMETHEUS_")
 
@@ -60,6 +63,9 @@ def fails(capsys: pytest.CaptureFixture[str], *args: str) -> str:
     return output.err
 
 
+DATALOG = "COGMENT_ORCHESTRATOR_DATALOG"
+
+
 def test_without_options_the_defaults_count(run) -> None:
     """One port on the loopback address, no files, no metrics, no TLS."""
     options, settings = run("orchestrator")
@@ -73,6 +79,11 @@ def test_without_options_the_defaults_count(run) -> None:
         "tls": None,
         "gc_frequency": 10,
         "max_trials": 10_000,
+        "limits": Limits(),
+        "directory": None,
+        "directory_token": None,
+        "datalog_policy": "stop",
+        "join_key": None,
         "prometheus_registry": None,
     }
 
@@ -110,11 +121,15 @@ def test_the_newer_name_in_the_environment_comes_first(run, monkeypatch) -> None
     ("option", "variable", "name", "value", "expected"),
     [
         ("params", "COGMENT_DEFAULT_PARAMS_FILE", "params", "p.yaml", "p.yaml"),
-        ("host", "COGMENT_ORCHESTRATOR_HOST", "host", "0.0.0.0", "0.0.0.0"),
+        ("host", "COGMENT_ORCHESTRATOR_HOST", "host", "127.0.0.2", "127.0.0.2"),
         ("status_file", "COGMENT_STATUS_FILE", "status_file", "s", "s"),
         ("prometheus_port", "COGMENT_ORCHESTRATOR_PROMETHEUS_PORT", "prometheus_port", "9", 9),
         ("prometheus_port", "PROMETHEUS_PORT", "prometheus_port", "9", 9),
         ("grace", "COGMENT_ORCHESTRATOR_GRACE", "grace", "0.5", 0.5),
+        ("datalog_policy", f"{DATALOG}_POLICY", "datalog_policy", "drop", "drop"),
+        ("datalog_buffer_samples", f"{DATALOG}_BUFFER_SAMPLES", "limits", "9", Limits(datalog_samples=9)),
+        ("datalog_buffer_bytes", f"{DATALOG}_BUFFER_BYTES", "limits", "9", Limits(datalog_bytes=9)),
+        ("datalog_total_bytes", f"{DATALOG}_TOTAL_BYTES", "limits", "9", Limits(datalog_total_bytes=9)),
     ],
 )
 def test_other_options(run, monkeypatch, option, variable, name, value, expected) -> None:
@@ -160,23 +175,51 @@ def test_log_file_and_format(run) -> None:
     assert (options.log.file, options.log.format) == ("f", "text")
 
 
-def test_tls_needs_all_three_files(run, tmp_path, capsys) -> None:
-    """Two of three are an error that names the third; files that cannot be read are named."""
-    files = {}
-    for name in ("private_key", "root_cert", "trust_chain"):
-        files[name] = tmp_path / name
-        files[name].write_text(f"-----BEGIN {name}-----")
-    settings = run("orchestrator", *[f"--{name}={path}" for name, path in files.items()])[1]
-    assert settings["tls"].root_cert == "-----BEGIN root_cert-----"
-    assert "private_key" not in repr(settings["tls"])
-    for name in files:
-        given = [f"--{other}={path}" for other, path in files.items() if other != name]
+def test_tls_needs_a_key_and_its_certificate(run, tmp_path, capsys) -> None:
+    """One without the other is an error that names what is missing; with an authority, peers have to be certified."""
+    authority = trustme.CA()
+    files = {name: tmp_path / name for name in ("private_key", "trust_chain", "root_cert")}
+    certificate = authority.issue_cert("localhost")
+    certificate.private_key_pem.write_to_path(str(files["private_key"]))
+    certificate.cert_chain_pems[0].write_to_path(str(files["trust_chain"]))
+    authority.cert_pem.write_to_path(str(files["root_cert"]))
+    given = [f"--{name}={path}" for name, path in files.items()]
+    tls = run("orchestrator", *given)[1]["tls"]
+    assert tls.is_mutual
+    assert "PRIVATE" not in repr(tls)
+    assert not run("orchestrator", *given[:2])[1]["tls"].is_mutual
+    for name, rest in (("private_key", given[1:]), ("trust_chain", [given[0], given[2]])):
         with pytest.raises(SystemExit):
-            run("orchestrator", *given)
+            run("orchestrator", *rest)
         assert f"missing: {name}" in capsys.readouterr().err
         with pytest.raises(SystemExit):
-            run("orchestrator", *given, f"--{name}={tmp_path / 'nowhere'}")
+            run("orchestrator", *rest, f"--{name}={tmp_path / 'nowhere'}")
         assert "nowhere" in capsys.readouterr().err
+
+
+@pytest.mark.parametrize("server", ["directory", "model_registry", "orchestrator", "trial_datastore"])
+def test_listening_wider_than_this_machine_has_to_be_asked_for(server, capsys) -> None:
+    """F13: without mutual TLS, no server listens on other addresses, unless it is told that this is what is wanted."""
+    assert "--insecure" in fails(capsys, "services", server, "--host=0.0.0.0")
+
+
+def test_insecure_lets_a_server_listen_wider(run) -> None:
+    """What was asked for is done."""
+    assert run("orchestrator", "--host=0.0.0.0", "--insecure")[1]["host"] == "0.0.0.0"
+
+
+def test_the_key_for_join_tokens_is_read_from_a_file(run, tmp_path, capsys) -> None:
+    """White space around it is not part of it; the tokens that the command makes are let in with it."""
+    file = tmp_path / "key"
+    file.write_text("  a secret of enough bytes\n")
+    assert run("orchestrator", f"--join_key_file={file}")[1]["join_key"] == b"a secret of enough bytes"
+    capsys.readouterr()
+    main(["client", "join_token", "trial", "alice", f"--join_key_file={file}"])
+    seat = JoinTokens("a secret of enough bytes").check(capsys.readouterr().out.strip())
+    assert (seat.trial_id, seat.actor_name) == ("trial", "alice")
+    with pytest.raises(SystemExit):
+        run("orchestrator", f"--join_key_file={tmp_path / 'nowhere'}")
+    assert "cannot be read" in capsys.readouterr().err
 
 
 @pytest.mark.parametrize(
@@ -189,9 +232,12 @@ def test_tls_needs_all_three_files(run, tmp_path, capsys) -> None:
         (["services", "orchestrator", "--lifecycle_port=many"], "--lifecycle_port"),
         (["services", "orchestrator", "--lifecycle_port=65536"], "--lifecycle_port"),
         (["services", "orchestrator", "--grace=-1"], "--grace"),
+        (["services", "orchestrator", "--datalog_policy=wait"], "--datalog_policy"),
+        (["services", "orchestrator", "--datalog_buffer_samples=0"], "--datalog_buffer_samples"),
         (["services", "orchestrator", "--actor_web_port=80"], "there is no grpc-web port yet"),
         (["services", "orchestrator", "--actor_http_port=80"], "there is no grpc-web port yet"),
-        (["services", "orchestrator", "--directory_endpoint=grpc://d:9005"], "there is no Directory yet"),
+        (["services", "orchestrator", "--directory_endpoint=nonsense"], "nonsense"),
+        (["services", "orchestrator", "--directory_registration_properties==b"], "name=value"),
         (["services", "orchestrator", "--pre_trial_hooks=cogment://discover"], "needs a Directory"),
         (["services", "orchestrator", "--pre_trial_hooks=nonsense"], "nonsense"),
         (["services", "orchestrator", "--params=nowhere.yaml"], "'nowhere.yaml' cannot be read"),

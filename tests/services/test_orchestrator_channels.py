@@ -29,7 +29,7 @@ async def test_all_trials_share_one_connection_to_an_address(wire, peers) -> Non
         await wire.start(peers.params("alice", "bob"))
     for _ in range(10):
         await (await peers.actor()).expect(NORMAL, "init_input")
-    assert list(wire.orchestrator._channels._shared) == [peers.address]
+    assert list(wire.orchestrator._channels._shared) == [(peers.address, "")]
 
 
 @pytest.mark.parametrize("reached", [True, False])

@@ -3,13 +3,15 @@
 from __future__ import annotations
 
 import asyncio
-import logging
 
 import pytest
+from prometheus_client import CollectorRegistry
 
 from cogment_core.api import common_pb2, datalog_pb2
 from cogment_core.api.common_pb2 import END, ENDED, NORMAL, RUNNING
-from cogment_services.orchestrator import datalog as module
+from cogment_core.errors import UsageError
+from cogment_services.orchestrator import Orchestrator
+from cogment_services.orchestrator.limits import Limits
 
 
 async def start(wire, peers, **datalog):
@@ -94,36 +96,89 @@ async def test_excluded_fields_are_left_out(wire, peers, caplog) -> None:
     assert "no field 'nonsense' to exclude" in caplog.text
 
 
-@pytest.mark.parametrize("how", ["unreachable", "lost"])
-async def test_a_datalog_that_is_lost_costs_samples_and_nothing_else(wire, peers, caplog, how) -> None:
-    """The trial goes on; the loss is logged once, with what is missing at the end."""
-    caplog.set_level(logging.ERROR)
-    log = common_pb2.DatalogParams(endpoint=peers.address if how == "lost" else "grpc://127.0.0.1:9")
+async def run_to_its_end(environment, alice, *, steps: int = 3) -> None:
+    for number in range(1, steps + 1):
+        await step(environment, alice, number)
+    await environment.end(b"the end")
+    await alice.finish()
+    await alice.expect(END)
+
+
+async def until(condition) -> None:
+    """Wait until ``condition`` holds."""
+    for _ in range(2000):
+        if condition():
+            return
+        await asyncio.sleep(0.005)
+    pytest.fail("it does not come true")
+
+
+async def test_a_datalog_that_wants_no_more_costs_samples_and_nothing_else(wire, peers, caplog) -> None:
+    """One that completes its stream is not called again; the trial goes on; what is missing is logged in the end."""
+    _, environment, alice = await start(wire, peers)
+    (await peers.datalog()).over.set()
+    await until(lambda: "is lost" in caplog.text)
+    await run_to_its_end(environment, alice)
+    await until(lambda: "samples were not sent" in caplog.text)
+    assert caplog.text.count("the datalog is lost: it has ended the stream") == 1
+    assert "5 samples were not sent to the datalog" in caplog.text
+    assert peers.datalogs.empty()
+
+
+async def test_a_datalog_that_cannot_be_reached_costs_nothing_until_there_is_no_more_room(wire, peers, caplog) -> None:
+    """The trial goes on to its end; what the datalog never got is told when the Orchestrator gives up."""
+    log = common_pb2.DatalogParams(endpoint="grpc://127.0.0.1:9")
     trial_id = await wire.start(peers.params(peers.client("alice"), datalog=log))
     alice = await wire.join_as(trial_id, "alice")
     environment = await peers.environment()
     await environment.begin(b"0")
     await alice.expect(NORMAL, "observation")
-    if how == "lost":
-        (await peers.datalog()).over.set()
-    for _ in range(1000):
-        if "is lost" in caplog.text:
+    await run_to_its_end(environment, alice)
+    await wire.orchestrator.close(0.0)
+    assert caplog.text.count("the connection to the datalog is lost, its samples wait") == 1
+    assert "5 samples were not acknowledged by the datalog: they may be lost" in caplog.text
+
+
+async def fill(environment, alice, size: int = 200_000) -> str:
+    """Take steps with large samples until the trial ends. Returns what the actor was told then."""
+    for _ in range(400):
+        await alice.act(bytes(size))
+        if (await environment.next()).state == END:
             break
-        await asyncio.sleep(0.005)
-    for number in range(1, 4):
-        await step(environment, alice, number)
-    await environment.end(b"4")
-    await alice.finish()
-    await alice.expect(END)
-    await asyncio.sleep(0)
-    assert caplog.text.count("the datalog is lost") == 1
-    assert "5 samples were not sent to the datalog" in caplog.text
+        await environment.observe(bytes(size))
+        if (message := await alice.next()).state == END:
+            return message.details
+    return (await alice.next()).details
 
 
-async def test_a_datalog_that_does_not_read_delays_nobody(wire, peers, monkeypatch, caplog) -> None:
-    """Samples are kept for it up to a limit, then dropped and counted; the trial goes on at its pace."""
-    monkeypatch.setattr(module, "BUFFER_BYTES", 3_000_000)
-    monkeypatch.setattr("cogment_core.outbox.WRITE_TIMEOUT", 60.0)
+@pytest.mark.parametrize("acknowledges", [True, False])
+async def test_a_datalog_that_takes_nothing_ends_the_trial(run_orchestrator, peers, acknowledges) -> None:
+    """Policy stop, the default: when there is no room for more samples, all are told DATALOG_LOST."""
+    wire = await run_orchestrator(limits=Limits(datalog_bytes=3_000_000))
+    trial_id, environment, alice = await start(wire, peers)
+    log = await peers.datalog()
+    if acknowledges:
+        await log.send(datalog_pb2.RunTrialDatalogOutput())
+    log.ears.clear()
+    details = await fill(environment, alice)
+    assert details.startswith("DATALOG_LOST: ")
+    (info,) = await wire.info(trial_id)
+    assert info.state == ENDED
+    log.ears.set()
+    samples = []
+    while (message := await log.next()) is not None:
+        samples.extend([message.sample] if message.HasField("sample") else [])
+        if samples and samples[-1].info.state == ENDED:
+            break
+    assert [sample.info.tick_id for sample in samples] == list(range(len(samples)))
+    assert list(samples[-1].info.special_events) == ["DATALOG_LOST", f"Forced termination: {details}"]
+
+
+async def test_samples_are_dropped_if_that_is_the_policy(run_orchestrator, peers, caplog) -> None:
+    """Policy drop: the trial goes on at its pace, the log says so, and a metric counts."""
+    registry = CollectorRegistry()
+    limits = Limits(datalog_bytes=3_000_000)
+    wire = await run_orchestrator(datalog_policy="drop", limits=limits, prometheus_registry=registry)
     trial_id, environment, alice = await start(wire, peers)
     (await peers.datalog()).ears.clear()
     for _ in range(60):
@@ -133,20 +188,37 @@ async def test_a_datalog_that_does_not_read_delays_nobody(wire, peers, monkeypat
         await alice.expect(NORMAL, "observation")
     await wire.terminate(trial_id, hard=True)
     assert "does not take samples as fast as they are made" in caplog.text
+    assert registry.get_sample_value("orchestrator_datalog_dropped_samples_total") > 0
 
 
-async def test_replies_are_counted(wire, peers) -> None:
-    """Each reply of a datalog says that it has one more message."""
-    trial_id, environment, alice = await start(wire, peers)
+def test_a_policy_that_is_none_is_refused() -> None:
+    """The error says which there are."""
+    with pytest.raises(UsageError, match="datalog_policy is 'wait', it has to be 'stop' or 'drop'"):
+        Orchestrator(datalog_policy="wait")
+
+
+async def test_samples_on_their_way_are_waited_for_at_the_end(run_orchestrator, peers, caplog) -> None:
+    """G1: closing takes what is left of the grace for a datalog to acknowledge, and no longer than that takes."""
+    wire = await run_orchestrator()
+    _, environment, alice = await start(wire, peers)
     log = await peers.datalog()
-    stream = wire.orchestrator._trials.find(trial_id)._world._datalog
-    await log.next()
+    log.stays = True
+    assert (await log.next()).HasField("trial_params")
     await log.send(datalog_pb2.RunTrialDatalogOutput())
-    await step(environment, alice, 1)
-    await log.next()
+    await run_to_its_end(environment, alice)
+    closing = asyncio.create_task(wire.orchestrator.close(60.0))
+    while (await log.next()).sample.info.state != ENDED:
+        await log.send(datalog_pb2.RunTrialDatalogOutput())
+    await asyncio.sleep(1.0)
+    assert not closing.done(), "longer than for those who have nothing to confirm"
     await log.send(datalog_pb2.RunTrialDatalogOutput())
-    for _ in range(1000):
-        if stream.acknowledged == 2:
-            return
-        await asyncio.sleep(0.005)
-    pytest.fail(f"{stream.acknowledged} replies were counted, of 2")
+    log.over.set()
+    await asyncio.wait_for(closing, 30.0)
+    assert "samples were not" not in caplog.text
+
+
+async def test_blank_endpoints_are_none(wire, peers) -> None:
+    """White space around endpoints has no meaning: one that is nothing else is no datalog."""
+    log = common_pb2.DatalogParams(endpoint=" \t ")
+    await wire.start(peers.params(peers.client("alice"), datalog=log))
+    assert peers.datalogs.empty()

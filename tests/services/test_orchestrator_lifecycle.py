@@ -334,6 +334,23 @@ async def test_ended_trials_are_forgotten_at_every_so_many_starts(run_orchestrat
 # --- WatchTrials
 
 
+async def test_a_start_that_fails_late_does_not_forget_another_trial(run_orchestrator, peers) -> None:
+    """A trial that was forgotten already is not the one that has its id now."""
+    wire = await run_orchestrator(gc_frequency=1)
+    trials = wire.orchestrator._trials
+    params = peers.params(peers.client("alice"))
+    await wire.start(params, trial_id_requested="again")
+    first = trials.find("again")
+    await wire.terminate("again", hard=True)
+    await wire.start(params)  # forgets it
+    await wire.start(params, trial_id_requested="again")
+    second = trials.find("again")
+    trials._forget(first)
+    assert second is not None
+    assert second is not first
+    assert trials.find("again") is second
+
+
 async def test_watching_with_a_filter_and_full_information(wire, peers) -> None:
     """Who wants full information gets it instead of id and state, for the states that are wanted."""
     full, some = await wire.watch(full_info=True), await wire.watch(RUNNING, ENDED)

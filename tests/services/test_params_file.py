@@ -4,6 +4,9 @@ from __future__ import annotations
 
 import base64
 import contextlib
+import os
+import subprocess
+import sys
 import time
 
 import pytest
@@ -11,6 +14,7 @@ from hypothesis import given
 from hypothesis import strategies as st
 
 from cogment_core.errors import UsageError
+from cogment_services.orchestrator import params_file
 from cogment_services.orchestrator.params_file import load_params_file, parse_params
 from cogment_services.yaml_text import MAX_BYTES, MAX_DEPTH
 
@@ -164,6 +168,51 @@ def test_a_file_that_cannot_be_read_is_named(tmp_path) -> None:
     (tmp_path / "binary.yaml").write_bytes(b"\xff\xfe\xfa")
     with pytest.raises(UsageError, match=r"binary\.yaml: not a text"):
         load_params_file(tmp_path / "binary.yaml")
+
+
+PARAMS = b"trial_params:\n  max_steps: 7\n"
+
+
+@pytest.mark.skipif(not hasattr(os, "mkfifo"), reason="there are no pipes with names")
+@pytest.mark.parametrize("delay", [0.0, 0.3])
+def test_a_pipe_is_read_to_its_end(tmp_path, delay) -> None:
+    """As shells have it: --params <(make_params), however the program at the other end takes its time."""
+    pipe = tmp_path / "pipe"
+    os.mkfifo(pipe)
+    program = f"import time; file = open({str(pipe)!r}, 'wb'); time.sleep({delay}); file.write({PARAMS!r})"
+    with subprocess.Popen([sys.executable, "-c", program]) as writer:
+        assert load_params_file(pipe).max_steps == 7
+        assert writer.wait(20) == 0
+    read, write = os.pipe()
+    os.write(write, PARAMS)
+    os.close(write)
+    assert load_params_file(f"/dev/fd/{read}").max_steps == 7
+    os.close(read)
+
+
+@pytest.mark.skipif(not hasattr(os, "mkfifo"), reason="there are no pipes with names")
+def test_a_pipe_that_nobody_writes_to_holds_up_nothing(tmp_path, monkeypatch) -> None:
+    """It is refused after a while, and so is one that is not written to its end."""
+    monkeypatch.setattr(params_file, "PIPE_TIMEOUT", 0.2)
+    os.mkfifo(tmp_path / "pipe")
+    with pytest.raises(
+        UsageError, match=r"pipe.*cannot be read: it is a pipe that nobody has written all to for 0\.2 s"
+    ):
+        load_params_file(tmp_path / "pipe")
+    read, write = os.pipe()
+    os.write(write, PARAMS)
+    with pytest.raises(UsageError, match="nobody has written all to"):
+        load_params_file(f"/dev/fd/{read}")
+    os.close(read)
+    os.close(write)
+
+
+def test_a_folder_and_an_endless_file_are_refused(tmp_path) -> None:
+    """What is no file of parameters is said to be none."""
+    with pytest.raises(UsageError, match="cannot be read: Is a directory"):
+        load_params_file(tmp_path)
+    with pytest.raises(UsageError, match="longer than 256 kB"):
+        load_params_file("/dev/zero")
 
 
 @given(st.text(max_size=200))

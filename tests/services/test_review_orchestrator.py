@@ -19,7 +19,7 @@ from cogment_services.cli import main
 from cogment_services.orchestrator import client_actor
 from cogment_services.orchestrator.client_actor import ClientActorService
 from cogment_services.orchestrator.datalog import DatalogStream
-from cogment_services.orchestrator.resolve import allow_public_addresses
+from cogment_services.orchestrator.policy import allow_public_addresses
 from cogment_services.refusals import MAX_DETAILS
 
 # --- Refusals
@@ -145,11 +145,12 @@ async def test_an_address_in_disguise_starts_no_trial(wire, peers) -> None:
 
 
 async def test_a_trial_whose_datalog_was_lost_leaves_nothing_behind(wire, peers) -> None:
-    """Its stream is not kept until the time for the last samples is over: there is nobody to take them."""
-    params = peers.params(peers.client("alice"), datalog=common_pb2.DatalogParams(endpoint="grpc://127.0.0.1:9"))
+    """Its stream is not kept until the time for the last samples is over: there is nobody who wants them."""
+    params = peers.params(peers.client("alice"), datalog=common_pb2.DatalogParams(endpoint=peers.address))
     watch = await wire.watch(common_pb2.ENDED)
     trial_id = await wire.start(params)
     (stream,) = _datalog_streams()
+    (await peers.datalog()).over.set()
     while not stream._over:  # bounded by the time-out of the test
         await asyncio.sleep(0.01)
     del stream

@@ -43,7 +43,8 @@ def test_a_late_reward_is_never_lost(ticks: int, buffered: int, data: st.DataObj
     sent: list[DatalogSample] = []
     buffer = filled(ticks, buffered, sent)
     gone = {sample.info.tick_id for sample in sent}
-    buffer.add_late_reward(Reward(tick_id=tick, receiver_name="x"), 123)
+    late_reward = Reward(tick_id=tick, receiver_name="x", sources=[RewardSource(sender_name="liar")])
+    buffer.add_late_reward(late_reward, "env", 123)
     late = [sample for sample in sent if sample.info.out_of_sync]
     if tick in gone:
         (sample,) = late
@@ -54,7 +55,9 @@ def test_a_late_reward_is_never_lost(ticks: int, buffered: int, data: st.DataObj
         assert late == []
     buffer.close(ENDED, [None], (), ())
     buffer.finish()
-    assert [sample.info.tick_id for sample in sent if sample.rewards] == [tick]
+    (rewarded,) = [sample for sample in sent if sample.rewards]
+    assert (rewarded.info.tick_id, rewarded.rewards[0].sources[0].sender_name) == (tick, "env")
+    assert late_reward.sources[0].sender_name == "liar", "what was received is not changed"
 
 
 def test_a_sample_holds_what_it_was_given() -> None:
@@ -99,7 +102,7 @@ def test_a_full_sample_says_so_once() -> None:
     buffer = filled(1, 2, sent, records=2)
     for number in range(5):
         buffer.add_reward(Reward(value=number), None)
-        buffer.add_late_reward(Reward(value=number), 0)
+        buffer.add_late_reward(Reward(value=number), "x", 0)
         buffer.add_message(Message(), "x")
     buffer.close(ENDED, [None], (), ())
     buffer.finish()

@@ -36,6 +36,17 @@ def test_what_is_left_out_is_filled_in() -> None:
     assert params == expected
 
 
+@pytest.mark.parametrize("blank", [" ", "\t\n", ""])
+def test_white_space_around_endpoints_is_taken_away(blank: str) -> None:
+    """So an endpoint that is nothing else is one that was left out, for everybody who looks at it afterwards."""
+    params = params_with({"endpoint": blank}, {"endpoint": f"{blank}grpc://x:1{blank}"})
+    params.environment.endpoint = blank
+    params.datalog.endpoint = blank
+    complete_parameters(params)
+    endpoints = [params.environment.endpoint, params.datalog.endpoint, *(actor.endpoint for actor in params.actors)]
+    assert endpoints == ["", "", "", "grpc://x:1"]
+
+
 @given(st.integers(-(2**63), 2**63 - 1))
 def test_the_number_of_buffered_ticks_is_made_one_that_works(asked: int) -> None:
     """At least 2, at most what the limits allow."""

@@ -122,3 +122,16 @@ async def test_one_that_never_reads_is_cut(monkeypatch: pytest.MonkeyPatch) -> N
         async for entry in watcher:
             entries.append(entry)
     assert len(entries) == 11
+
+
+async def test_so_many_may_watch_and_no_more(monkeypatch: pytest.MonkeyPatch) -> None:
+    """E6: one more is refused with an error that says the limit; it can come in once another has left."""
+    monkeypatch.setattr(module, "WATCHER_LIMIT", 2)
+    watchers, those = Watchers(), [Watcher((), False) for _ in range(3)]
+    for watcher in those[:2]:
+        watchers.add(watcher, [])
+    with pytest.raises(BacklogError, match="2 watch trials here already"):
+        watchers.add(those[2], [])
+    watchers.remove(those[0])
+    watchers.add(those[2], [])
+    assert len(watchers) == 2

@@ -349,6 +349,11 @@ def acknowledgements_are_not_seen(right: Mutation) -> Mutation:
     return lambda self, actor: None
 
 
+@mutant(Trial, "datalog_lost")
+def a_lost_datalog_is_put_up_with(right: Mutation) -> Mutation:
+    return lambda self, reason: None
+
+
 # Order
 
 

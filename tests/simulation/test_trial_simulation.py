@@ -56,6 +56,7 @@ def test_the_worlds_are_as_varied_as_they_should_be() -> None:
         "Action processing requirement failure [Environment stream failure]",
         "Action processing requirement failure [Required actors",
         "PROTOCOL_ERROR",
+        "DATALOG_LOST",
         "default action",
         "unavailable actor",
         "out of sync",

@@ -220,6 +220,10 @@ class Stage:
         command = (sys.executable, "-m", *program, "services", "orchestrator", *ports, *options)
         return await self._start("orchestrator", command, stdin=None)
 
+    async def server(self, name: str, *command: str) -> Process:
+        """Start another server, and wait until it listens; it ends when it is told to by a signal."""
+        return await self._ready(await self._start(name, command, stdin=None))
+
     async def component(self, name: str, *serve: str, port: int = 0) -> Process:
         """Start a process that serves these kinds of components: environment, actor, datalog."""
         return await self._ready(await self.start_component(name, *serve, port=port))

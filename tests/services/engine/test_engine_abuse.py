@@ -7,8 +7,19 @@ from typing import Any
 import pytest
 from engine_stage import Stage
 
-from cogment_core.api.common_pb2 import END, LAST, LAST_ACK, NORMAL, Action, ActorInitialOutput, Reward
+from cogment_core.api.common_pb2 import (
+    END,
+    LAST,
+    LAST_ACK,
+    NORMAL,
+    Action,
+    ActorInitialOutput,
+    Message,
+    Reward,
+    RewardSource,
+)
 from cogment_core.api.environment_pb2 import EnvInitialOutput, ObservationSet
+from cogment_services.orchestrator.limits import Limits
 
 
 @pytest.mark.parametrize(
@@ -180,3 +191,61 @@ def test_mistakes_are_told_once_and_counted(caplog: pytest.LogCaptureFixture) ->
     lines = [record.getMessage() for record in caplog.records if "acted again" in record.getMessage()]
     assert len(lines) == 2
     assert "10000 times" in lines[1]
+
+
+SMALL = {"limits": Limits(delivered_bytes=1000)}
+
+
+@pytest.mark.parametrize("sender", [None, 0])
+def test_what_goes_to_many_has_a_size(caplog: pytest.LogCaptureFixture, sender: int | None) -> None:
+    """Each receiver gets a copy: a message or reward to all is dropped, and logged nowhere, if these are too much."""
+    stage = Stage(*[{}] * 10, trial=SMALL).begin()
+    stage.observe()
+    stage.hear()
+    send = stage.environment if sender is None else lambda **data: stage.actor(sender, **data)
+
+    def message(receiver: str, size: int) -> Message:
+        sent = Message(tick_id=-1, receiver_name=receiver)
+        sent.payload.value = bytes(size)
+        return sent
+
+    def reward(receiver: str, size: int) -> Reward:
+        source = RewardSource(value=1.0, confidence=1.0)
+        source.user_data.value = bytes(size)
+        return Reward(tick_id=-1, receiver_name=receiver, sources=[source])
+
+    send(message=message("*", 200))
+    send(reward=reward("*", 200))
+    assert stage.hear() == []
+    assert caplog.text.count("receivers, more than 1000 in all: dropped") == 1
+    send(message=message("a1", 200))
+    send(message=message("*", 50))
+    send(reward=reward("a1", 200))
+    assert len(stage.hear()) == 11
+    stage.trial.terminate(hard=True)
+    (sample,) = stage.samples
+    assert (len(sample.messages), len(sample.rewards)) == (2, 1)
+
+
+def test_an_observation_for_many_has_a_size() -> None:
+    """One payload that many actors are to get is copied for each: too much of that is a violation."""
+    everyone = {"observations": [bytes(100)], "actors_map": [0] * 10}
+    stage = Stage(*[{}] * 10, trial=SMALL).begin()
+    stage.observe(**everyone)
+    assert stage.state == "RUNNING"
+    stage = Stage(*[{}] * 11, trial=SMALL).begin()
+    stage.observe(observations=[bytes(100)], actors_map=[0] * 11)
+    assert stage.state == "ENDED"
+    assert "observations of 1100 bytes for all actors, more than 1000" in stage.trial.end_reason
+
+
+def test_a_lost_datalog_ends_the_trial() -> None:
+    """Everyone is told, and the last sample says so."""
+    stage = Stage({}).begin()
+    stage.observe()
+    stage.trial.datalog_lost("no room")
+    assert stage.state == "ENDED"
+    assert stage.trial.end_reason == "DATALOG_LOST: no room"
+    assert list(stage.samples[-1].info.special_events) == ["DATALOG_LOST", "Forced termination: DATALOG_LOST: no room"]
+    stage.trial.datalog_lost("again")
+    assert len(stage.samples) == 1

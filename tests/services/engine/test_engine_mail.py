@@ -73,7 +73,7 @@ def test_rewards_for_a_past_tick_are_logged_only(tick: int) -> None:
     samples = [sample for sample in stage.samples if sample.rewards]
     assert [(sample.info.tick_id, sample.info.out_of_sync) for sample in samples] == [(tick, tick == 0)]
     (reward,) = samples[0].rewards
-    assert (reward.tick_id, reward.value, reward.sources[0].sender_name) == (tick, 99.0, "liar")
+    assert (reward.tick_id, reward.value, reward.sources[0].sender_name) == (tick, 99.0, "env")
 
 
 @pytest.mark.parametrize("tick", [2, -2, 2**62])

@@ -249,6 +249,8 @@ class Referee:
         """The trial ended for a reason that holds."""
         if reason == texts.INACTIVE:
             self.check(self.world.bounds.is_inactive(), "only an inactive trial is ended as such")
+        if reason.startswith(texts.DATALOG_LOST):
+            self.check(len(self.world.samples) > self.scenario.datalog_lost_at >= 0, "only a lost datalog is blamed")
         for index, actor in enumerate(self.scenario.params.actors):
             if re.search(rf"Required actors \[.*\b{actor.name}\b.*\] unavailable", reason):
                 self.check(not actor.optional and self.may_miss(index), f"{actor.name} is blamed for a reason")

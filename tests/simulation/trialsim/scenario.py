@@ -59,6 +59,8 @@ class Scenario:
     """When a client tries to join as which actor, by class or by name."""
     terminations: list[tuple[float, bool]]
     """When someone terminates the trial, and whether hard."""
+    datalog_lost_at: int
+    """The datalog has no room for the sample with this number, and the policy is to end the trial; -1 for never."""
 
     @property
     def peaceful(self) -> bool:
@@ -70,7 +72,8 @@ class Scenario:
         joined = {index for _, index, _ in self.joins}
         complete = all(index in joined for index, client in enumerate(self.client_slots) if client)
         well = all(character.honest and not character.silent_at_end for character in characters)
-        return patient and complete and well and not any(hard for _, hard in self.terminations)
+        stored = not self.logged or self.datalog_lost_at < 0
+        return patient and complete and well and stored and not any(hard for _, hard in self.terminations)
 
 
 def make_scenario(seed: int) -> Scenario:
@@ -98,7 +101,12 @@ def make_scenario(seed: int) -> Scenario:
         environment_ends_at=ends,
         joins=_joins(rng, client_slots, peaceful),
         terminations=terminations,
+        datalog_lost_at=-1 if peaceful else _datalog_lost_at(Random(seed + 3)),
     )
+
+
+def _datalog_lost_at(rng: Random) -> int:
+    return rng.randrange(8) if rng.random() < 0.1 else -1
 
 
 def _few(rng: Random) -> int:

@@ -253,6 +253,11 @@ class World:
     def log_sample(self, sample: DatalogSample) -> None:
         self.trace.append((self.now(), "  sample", sample))
         self.samples.append(sample)
+        if len(self.samples) - 1 == self.scenario.datalog_lost_at:
+            # The trial is busy: it gave the sample away. That may have been its last one.
+            if self.trial.phase is not Phase.OVER:
+                self._afterwards.append(lambda: self.referee.must_have_ended("the loss of the datalog"))
+            self.tell("datalog lost", self.trial.datalog_lost, "there is no room")
 
 
 def _brief(detail: object) -> str:

@@ -32,6 +32,7 @@ __all__ = [
     "Options",
     "bind",
     "create_server",
+    "identity",
     "open_channel",
     "open_lasting",
 ]
@@ -174,14 +175,17 @@ def open_channel(endpoint: Endpoint, *, options: Options = ()) -> grpc.aio.Chann
     return TrackingChannel(grpc.aio.secure_channel(url.address, credentials, merged))
 
 
-def open_lasting(endpoint: Endpoint, plain: Callable[[], grpc.aio.Channel] | None = None) -> LastingChannel:
+def open_lasting(
+    endpoint: Endpoint, plain: Callable[[], grpc.aio.Channel] | None = None, *, options: Options = ()
+) -> LastingChannel:
     """A new connection to an address, for calls that last. It is the caller's to close.
 
     Args:
         endpoint: The address.
         plain: Opens the channel to a server that allows no watchful one; None for one that nobody else uses.
+        options: gRPC options besides.
     """
-    unrepeated: Options = (("grpc.enable_retries", 0),)
+    unrepeated: Options = (*options, ("grpc.enable_retries", 0))
     return LastingChannel(
         partial(open_channel, endpoint, options=(*WATCHFUL_CLIENT_OPTIONS, *unrepeated)),
         plain or partial(open_channel, endpoint, options=unrepeated),
@@ -216,7 +220,7 @@ class ChannelPool:
         if self._closed:
             raise UsageError(f"the connections are closed: {redact_url(endpoint.url)!r} cannot be reached any more")
         self._check_place()
-        key = _identity(endpoint)
+        key = identity(endpoint)
         channel = self._channels.get(key)
         if channel is None:
             channel = self._channels[key] = open_channel(endpoint, options=self._options)
@@ -237,7 +241,7 @@ class ChannelPool:
         plain = self.get(endpoint)
         if isinstance(endpoint, InProcessEndpoint):
             return plain
-        key = _identity(endpoint)
+        key = identity(endpoint)
         if key not in self._lasting:
             self._lasting[key] = open_lasting(endpoint, lambda: plain)
         return await self._lasting[key].get(service)
@@ -273,7 +277,8 @@ class ChannelPool:
             )
 
 
-def _identity(endpoint: Endpoint) -> Hashable:
+def identity(endpoint: Endpoint) -> Hashable:
+    """What endpoints have in common that lead to the same place in the same way."""
     if isinstance(endpoint, InProcessEndpoint):
         return endpoint.server
     secrets = (endpoint.root_certificates, endpoint.private_key, endpoint.certificate_chain)
@@ -292,8 +297,15 @@ def create_server(*, options: Options = ()) -> grpc.aio.Server:
     return grpc.aio.server(options=_merged(SERVER_OPTIONS, options))
 
 
-def bind(server: grpc.aio.Server, served_endpoint: ServedEndpoint) -> int:
+def bind(
+    server: grpc.aio.Server, served_endpoint: ServedEndpoint, credentials: grpc.ServerCredentials | None = None
+) -> int:
     """Let ``server`` listen at ``served_endpoint`` once it is started.
+
+    Args:
+        server: The server.
+        served_endpoint: Where to listen, and how to let others connect.
+        credentials: How to let others connect, in the place of what ``served_endpoint`` has.
 
     Returns:
         The port.
@@ -302,7 +314,8 @@ def bind(server: grpc.aio.Server, served_endpoint: ServedEndpoint) -> int:
         EndpointError: The port cannot be had, or what the endpoint has for TLS cannot be used.
     """
     check_port(served_endpoint.host, served_endpoint.port)
-    credentials = _server_credentials(served_endpoint) if served_endpoint.using_ssl() else None
+    if credentials is None and served_endpoint.using_ssl():
+        credentials = _server_credentials(served_endpoint)
     address = served_endpoint.address
     try:
         if credentials is None:

@@ -10,11 +10,11 @@ import math
 import operator
 import reprlib
 from collections.abc import Callable
-from typing import cast
+from typing import Any, cast
 
 from cogment_core.errors import UsageError
 
-__all__ = ["as_bytes", "as_flag", "as_seconds", "as_text", "as_trial_id", "as_whole", "wrong"]
+__all__ = ["as_bytes", "as_flag", "as_seconds", "as_specs", "as_text", "as_trial_id", "as_whole", "wrong"]
 
 _LARGEST_FLOAT32 = (2 - 2**-23) * 2.0**127
 
@@ -27,6 +27,13 @@ def as_text(name: str, value: object) -> str:
         value.encode()
     except UnicodeEncodeError:
         raise wrong(name, "text that can be encoded in UTF-8", value) from None
+    return value
+
+
+def as_specs(value: Any) -> Any:
+    """``value``, if it can be the specs, a ``cog_settings`` module; None for none."""
+    if value is not None and not hasattr(value, "actor_classes"):
+        raise wrong("cog_settings", "the module that cogment.generate makes of a spec file, or None", value)
     return value
 
 

@@ -165,6 +165,20 @@ class RemoteService:
             async for reply in replies:
                 yield reply
 
+    async def open(self, method: str, *request: Message) -> Any:
+        """Begin a call of a streaming method: for those who write requests, or bound how long each message takes.
+
+        Args:
+            method: Name of the method.
+            request: What to send, for a method that takes one request.
+
+        Returns:
+            The ``grpc.aio`` call. Its failures are gRPC's, see `rpc.our_errors`; it is the caller's to cancel.
+        """
+        stub = await self._connect()
+        metadata = rpc.check_metadata(self._context.grpc_metadata())
+        return getattr(stub, method)(*request, metadata=metadata)
+
     async def _connect(self) -> Any:
         channel = await self._context.channel(self._endpoint, self._service_type)
         if channel is not self._channel:

@@ -10,6 +10,7 @@ from cogment_core.api import common_pb2, orchestrator_pb2_grpc
 from cogment_core.checks import as_trial_id
 from cogment_core.errors import ProtocolError
 from cogment_core.implementations import Implementations
+from cogment_core.join_tokens import METADATA_KEY
 from cogment_core.participation import Participation, Seat
 from cogment_core.rpc import check_metadata
 from cogment_core.sessions.actor import ActorSession
@@ -32,6 +33,7 @@ class ClientActor:
         actor_class: The class of actor to be, if there is no name.
         implementations: What is registered with the Context.
         settings: The specs, if known.
+        join_token: What lets this actor in, if the Orchestrator asks for it.
 
     Raises:
         UsageError: ``trial_id`` is not the id of a trial.
@@ -45,7 +47,9 @@ class ClientActor:
         actor_class: str = "",
         implementations: Implementations,
         settings: CogSettings | None,
+        join_token: str | None = None,
     ) -> None:
+        self._join_token = join_token
         self._trial_id = as_trial_id("trial_id", trial_id)
         self._actor_name = actor_name
         self._actor_class = actor_class
@@ -62,7 +66,10 @@ class ClientActor:
             Exception: Whatever the user's function raises.
         """
         stub: Any = orchestrator_pb2_grpc.ClientActorSPStub(channel)
-        ends = duplex.of_call(stub.RunTrial(metadata=check_metadata((*metadata, ("trial-id", self._trial_id)))))
+        own = [("trial-id", self._trial_id)]
+        if self._join_token is not None:
+            own.append((METADATA_KEY, self._join_token))
+        ends = duplex.of_call(stub.RunTrial(metadata=check_metadata((*metadata, *own))))
         ends.send(common_pb2.ActorRunTrialOutput(state=common_pb2.NORMAL, init_output=self._slot()))
         who = f"actor {self._actor_name!r}" if self._actor_name else f"an actor of class {self._actor_class!r}"
         participation = Participation(

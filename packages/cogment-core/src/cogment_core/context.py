@@ -11,9 +11,10 @@ from collections.abc import Mapping, Sequence
 from types import TracebackType
 from typing import TYPE_CHECKING, Any, TypeVar
 
-from cogment_core.checks import wrong
-from cogment_core.directory import ServiceType, as_directory_endpoint, as_directory_token
-from cogment_core.endpoints import Endpoint, ServedEndpoint
+from cogment_core.checks import as_specs, as_text
+from cogment_core.connections import Connections
+from cogment_core.directory_settings import as_directory_endpoint, as_directory_token
+from cogment_core.endpoints import Endpoint, ServedEndpoint, ServiceType, as_served_endpoint
 from cogment_core.errors import CogmentError, UsageError
 from cogment_core.implementations import Callback, Component, Implementation, Implementations
 from cogment_core.logs import logger
@@ -23,7 +24,7 @@ if TYPE_CHECKING:
     import grpc.aio
     from prometheus_client import CollectorRegistry
 
-    from cogment_core.channels import ChannelPool
+    from cogment_core.directory import Directory
     from cogment_core.inprocess import InProcessServer
     from cogment_core.served import Served
     from cogment_core.specs import CogSettings
@@ -67,14 +68,14 @@ class Context:
         metadata: GrpcMetadata | None = None,
     ) -> None:
         self._user_id = user_id
-        self._settings: CogSettings | None = _specs(cog_settings)
+        self._settings: CogSettings | None = as_specs(cog_settings)
         self._loop = asyncio_loop
         self._registry = prometheus_registry
         self._metadata = metadata.copy() if metadata is not None else GrpcMetadata()
-        self._directory_endpoint = as_directory_endpoint(directory_endpoint)
-        self._directory_auth_token = as_directory_token(directory_auth_token, self._directory_endpoint)
+        directory_endpoint = as_directory_endpoint(directory_endpoint)
+        token = as_directory_token(directory_auth_token, directory_endpoint)
+        self._connections = Connections(directory_endpoint, token, self.grpc_metadata())
         self._implementations = Implementations()
-        self._channels: ChannelPool | None = None
         self._served: Served | None = None
         self._listening = asyncio.Event()
         self._failure: Exception | None = None
@@ -124,20 +125,30 @@ class Context:
 
         Raises:
             EndpointError: The endpoint cannot be understood, or leads nowhere.
-            UnavailableError: The server of a stream cannot be reached.
+            UnavailableError: The server of a stream, or the Directory, cannot be reached.
+            RpcError: The Directory fails.
         """
-        from cogment_core.resolution import resolve
+        return await self._connections.channel(endpoint, service_type, stream_of)
 
-        resolved = resolve(endpoint, service_type)
-        pool = self._pool()
-        return await pool.lasting(resolved, stream_of) if stream_of else pool.get(resolved)
+    # --- the Directory ------------------------------------------------------------------------------------------
 
-    def _pool(self) -> ChannelPool:
-        from cogment_core.channels import ChannelPool
+    def get_directory(self, endpoint: Endpoint | str, authentication_token: str | None = None) -> Directory:
+        """Get the client of any Directory. The result can be awaited, and need not be.
 
-        if self._channels is None:
-            self._channels = ChannelPool()
-        return self._channels
+        Args:
+            endpoint: Where it is: an address, for example ``grpc://localhost:9005``.
+            authentication_token: What it lets us in with. Services are registered with this token, and only found with
+                the same one.
+
+        Raises:
+            EndpointError: The endpoint is no address.
+            UsageError: An argument is of a wrong kind.
+        """
+        return self._connections.directory(endpoint, authentication_token)
+
+    def get_context_directory(self) -> Directory | None:
+        """Get the client of the Directory of this Context; None if it has none."""
+        return self._connections.own_directory()
 
     # --- registering --------------------------------------------------------------------------------------------
 
@@ -228,22 +239,27 @@ class Context:
         `wait_until_serving` tells when the server listens. Cancelling the task stops the server and gives the port
         back.
 
+        If the Context has a Directory, everything is registered there: before `wait_until_serving` returns if the
+        Directory answers within seconds, and again whenever it has forgotten. Services work without it, too.
+
         Args:
             served_endpoint: Where to listen; by default on all interfaces, at a port that the system chooses and
                 `served_port` tells.
             prometheus_port: Port to serve the metrics on; None not to.
-            directory_registration_host: Host to register in the Directory; None for that of this machine.
+            directory_registration_host: Name or address of this machine to register in the Directory; None for the one
+                that is listened on, or with all interfaces, for the address that the Directory sees.
 
         Raises:
             UsageError: Nothing is registered, or this Context serves already, or did; or an argument is wrong.
             CogmentError: A port cannot be had; another one can be tried.
+            RefusedError: The Directory does not want what is registered here.
         """
         self._listening.clear()
         self._failure = None
         try:
-            endpoint = _served_endpoint(served_endpoint)
+            endpoint = as_served_endpoint(served_endpoint)
             served = self._claim_serving()
-            await self._listen(served, endpoint, prometheus_port)
+            await self._listen(served, endpoint, prometheus_port, directory_registration_host)
         except Exception as error:
             # Programs that cancel this task at their end, without awaiting it, would never see the error.
             logger.error("nothing is served: %s", error)
@@ -256,11 +272,14 @@ class Context:
         finally:
             await served.stop()
 
-    async def _listen(self, served: Served, served_endpoint: ServedEndpoint, prometheus_port: int | None) -> None:
-        if self._directory_endpoint is not None:
-            logger.warning("the services are not registered in the Directory: this version cannot do that yet")
+    async def _listen(
+        self, served: Served, served_endpoint: ServedEndpoint, prometheus_port: int | None, directory_host: str | None
+    ) -> None:
         try:
             await served.listen(served_endpoint, prometheus_port)
+            directory = self.get_context_directory()
+            if directory is not None:
+                await served.register(directory, served_endpoint, directory_host)
         except BaseException:
             self._served = None
             await served.stop()
@@ -316,6 +335,8 @@ class Context:
         impl_name: str | None = None,
         actor_name: str | None = None,
         actor_class: str | None = None,
+        *,
+        join_token: str | None = None,
     ) -> None:
         """Take part in a trial as one of its client actors, until the registered function returns.
 
@@ -325,6 +346,8 @@ class Context:
             impl_name: Deprecated: stands for the first actor class of that implementation.
             actor_name: The actor to be: one with the endpoint ``cogment://client`` in the trial parameters.
             actor_class: The class of actor to be, if there is no name.
+            join_token: What lets this actor in, if the Orchestrator asks for it; who starts the trial has it, see
+                `cogment_core.join_tokens`.
 
         Raises:
             UsageError: Neither a name nor a class was given, or ``trial_id`` cannot be the id of a trial.
@@ -343,6 +366,7 @@ class Context:
             actor_class="" if actor_name else actor_class or "",
             implementations=self._implementations,
             settings=self._settings,
+            join_token=None if join_token is None else as_text("join_token", join_token),
         )
         channel = await self.channel(
             endpoint or Endpoint(), ServiceType.CLIENT_ACTOR, stream_of="cogmentAPI.ClientActorSP"
@@ -364,7 +388,7 @@ class Context:
         """Stop serving and close all connections. Does nothing the second time."""
         if self._served is not None:
             await self._served.stop()
-        await self._pool().close()
+        await self._connections.close()
 
     async def __aenter__(self: ContextT) -> ContextT:
         return self
@@ -373,19 +397,3 @@ class Context:
         self, kind: type[BaseException] | None, error: BaseException | None, traceback: TracebackType | None
     ) -> None:
         await self.close()
-
-
-def _specs(given: Any) -> Any:
-    """``given``, if it can be the specs; None for none."""
-    if given is not None and not hasattr(given, "actor_classes"):
-        raise wrong("cog_settings", "the module that cogment.generate makes of a spec file, or None", given)
-    return given
-
-
-def _served_endpoint(given: object) -> ServedEndpoint:
-    """Where to listen, by default at a port that the system chooses."""
-    if given is None:
-        return ServedEndpoint()
-    if not isinstance(given, ServedEndpoint):
-        raise wrong("served_endpoint", "a ServedEndpoint, for example ServedEndpoint(port=9001)", given)
-    return given

@@ -17,21 +17,25 @@ import grpc
 import grpc.aio
 
 from cogment_core import outbox
-from cogment_core.errors import ProtocolError, RpcError, UnavailableError, from_grpc
-from cogment_core.outbox import BACKLOG_LIMIT, WRITE_TIMEOUT, Outbox
+from cogment_core.call_status import GRPC_ERRORS, CallStatus, as_rpc_error
+from cogment_core.errors import ProtocolError, RpcError, UnavailableError
+from cogment_core.outbox import BACKLOG_BYTES, BACKLOG_LIMIT, WRITE_TIMEOUT, Outbox
 
-__all__ = ["BACKLOG_LIMIT", "WRITE_TIMEOUT", "ClientDuplex", "Duplex", "ServerDuplex", "of_call", "of_context"]
+__all__ = [
+    "BACKLOG_BYTES",
+    "BACKLOG_LIMIT",
+    "WRITE_TIMEOUT",
+    "ClientDuplex",
+    "Duplex",
+    "ServerDuplex",
+    "of_call",
+    "of_context",
+]
 
 SendT = TypeVar("SendT")
 RecvT = TypeVar("RecvT")
 SendT_contra = TypeVar("SendT_contra", contravariant=True)
 RecvT_co = TypeVar("RecvT_co", covariant=True)
-
-_GRPC_ERRORS = (grpc.aio.AioRpcError, grpc.aio.BaseError, asyncio.InvalidStateError)
-"""What a read or a write of a gRPC call raises when the call is over or broken."""
-
-_MADE_UP_DETAILS = "Internal error from Core"
-"""Details of the status that ``grpc.aio`` sets itself when a write fails."""
 
 
 class Duplex(Protocol[SendT_contra, RecvT_co]):
@@ -44,7 +48,7 @@ class Duplex(Protocol[SendT_contra, RecvT_co]):
         After the call has ended, or the peer was lost, messages are dropped: `receive` tells.
 
         Raises:
-            BacklogError: The peer does not take messages and `BACKLOG_LIMIT` of them wait.
+            BacklogError: The peer does not take messages, and `BACKLOG_LIMIT` of them wait, or `BACKLOG_BYTES`.
         """
         ...
 
@@ -138,9 +142,9 @@ class _GrpcDuplex(Generic[SendT, RecvT]):
 
     def _write_failed(self, error: Exception) -> None:
         """A write fails because the call is over, because the peer is lost, or because it cannot be done."""
-        if isinstance(error, _GRPC_ERRORS) and not isinstance(error, RpcError):
+        if isinstance(error, GRPC_ERRORS) and not isinstance(error, RpcError):
             # The reader knows why the call is over, and may have messages left to hand over before it says so.
-            self._loop.call_later(outbox.WRITE_TIMEOUT, self._finish, _as_rpc_error(error))
+            self._loop.call_later(outbox.WRITE_TIMEOUT, self._finish, as_rpc_error(error))
         else:
             self._finish(error)
 
@@ -162,8 +166,7 @@ class ClientDuplex(_GrpcDuplex[SendT, RecvT]):
     def __init__(self, call: grpc.aio.StreamStreamCall[SendT, RecvT]) -> None:
         super().__init__(call.write, opening=call.wait_for_connection)
         self._call = call
-        self._status: asyncio.Future[tuple[grpc.StatusCode, str]] = self._loop.create_future()
-        call.add_done_callback(self._note_status)
+        self._status = CallStatus(call)
 
     async def close(self) -> None:
         """Half-close after all that was sent."""
@@ -174,7 +177,7 @@ class ClientDuplex(_GrpcDuplex[SendT, RecvT]):
             await asyncio.wait_for(self._call.done_writing(), outbox.WRITE_TIMEOUT)
         except asyncio.TimeoutError:
             self._finish(_unavailable(f"the peer did not take the end for {outbox.WRITE_TIMEOUT:g} s"))
-        except _GRPC_ERRORS as error:
+        except GRPC_ERRORS as error:
             self._write_failed(error)
 
     async def _read_all(self, on_message: Callable[[RecvT], None]) -> None:
@@ -187,31 +190,10 @@ class ClientDuplex(_GrpcDuplex[SendT, RecvT]):
             # Either `receive` is, or this is how gRPC says that the call was: by closing its channel, for example.
             self._finish(_unavailable("the call was cancelled"))
             raise
-        except _GRPC_ERRORS as error:
-            self._finish(await self._true_end(error))
+        except GRPC_ERRORS as error:
+            self._finish(await self._status.true_end(error))
         else:
             self._finish(None)
-
-    def _note_status(self, _call: object) -> None:
-        """Called by gRPC each time it sets a status.
-
-        That is not once: when a write fails because the call is over, ``grpc.aio`` makes up a status and puts it in the
-        place of the true one, which comes before or after.
-        """
-        code, details = _result_of(self._call.code()), _result_of(self._call.details())
-        if details != _MADE_UP_DETAILS and not self._status.done():
-            self._status.set_result((code, details))
-
-    async def _true_end(self, error: Exception) -> RpcError | None:
-        if not isinstance(error, grpc.aio.AioRpcError) or error.details() != _MADE_UP_DETAILS:
-            return _as_rpc_error(error)
-        # There is nothing left to read, so the true status is here or on its way.
-        await asyncio.wait({self._status}, timeout=outbox.WRITE_TIMEOUT)
-        if not self._status.done():
-            return _as_rpc_error(error)
-        code, details = self._status.result()
-        empty = grpc.aio.Metadata()
-        return None if code is grpc.StatusCode.OK else from_grpc(grpc.aio.AioRpcError(code, empty, empty, details))
 
     def _finish(self, error: Exception | None) -> None:
         super()._finish(error)
@@ -236,14 +218,14 @@ class ServerDuplex(_GrpcDuplex[SendT, RecvT]):
             while (message := await read()) is not grpc.aio.EOF:
                 if not self._hand_over(message, on_message):
                     return
-        except _GRPC_ERRORS as error:
-            self._finish(_as_rpc_error(error))
+        except GRPC_ERRORS as error:
+            self._finish(as_rpc_error(error))
             return
         except Exception as error:
             self._finish(ProtocolError(f"the peer sent a message that cannot be decoded: {error}"))
             return
         # A client that closes its side still reads; one that is gone seems to have closed its side first.
-        self._finish(None if self._write_error is None else _as_rpc_error(self._write_error))
+        self._finish(None if self._write_error is None else as_rpc_error(self._write_error))
 
     def _write_failed(self, error: Exception) -> None:
         self._write_error = error
@@ -266,18 +248,3 @@ def of_context(context: Any) -> Duplex[Any, Any]:
 
 def _unavailable(text: str) -> UnavailableError:
     return UnavailableError(grpc.StatusCode.UNAVAILABLE, text)
-
-
-def _as_rpc_error(error: Exception) -> RpcError:
-    if isinstance(error, grpc.aio.AioRpcError):
-        return from_grpc(error)
-    return _unavailable(f"the call broke: {error}")
-
-
-def _result_of(coroutine: Coroutine[Any, Any, Any]) -> Any:
-    """The result of a coroutine that has nothing to wait for."""
-    try:
-        coroutine.send(None)
-    except StopIteration as returned:
-        return returned.value
-    raise RuntimeError("the coroutine waits for something")

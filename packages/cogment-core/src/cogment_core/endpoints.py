@@ -8,6 +8,7 @@ import os
 import re
 from typing import TYPE_CHECKING
 
+from cogment_core.checks import wrong
 from cogment_core.endpoint_urls import (
     ClientUrl,
     DiscoverUrl,
@@ -32,6 +33,7 @@ __all__ = [
     "GrpcUrl",
     "ServedEndpoint",
     "ServiceType",
+    "as_served_endpoint",
     "format_url",
     "parse_url",
     "redact_url",
@@ -54,6 +56,9 @@ class Endpoint:
         root_certificates: PEM-encoded certificates of the authorities to trust; None for the system's.
         certificate_chain: PEM-encoded certificate chain of this client, or None.
     """
+
+    in_process = False
+    """Whether it is a server in this process, which is not found by its URL."""
 
     def __init__(self, url: str = "cogment://discover", use_ssl: bool = False) -> None:
         self.url = url
@@ -167,3 +172,16 @@ def _as_port(port: object) -> int:
     if not 0 <= number <= 65535:
         raise UsageError(f"a port is a number from 0 to 65535, not {port!r}")
     return number
+
+
+def as_served_endpoint(given: object) -> ServedEndpoint:
+    """``given`` if it says where to listen; None for a port that the system chooses.
+
+    Raises:
+        UsageError: It does not.
+    """
+    if given is None:
+        return ServedEndpoint()
+    if not isinstance(given, ServedEndpoint):
+        raise wrong("served_endpoint", "a ServedEndpoint, for example ServedEndpoint(port=9001)", given)
+    return given

@@ -7,7 +7,7 @@ from dataclasses import dataclass, field
 from typing import TYPE_CHECKING, Any
 
 from cogment_core.checks import as_text, wrong
-from cogment_core.directory import ServiceType
+from cogment_core.endpoints import ServiceType
 from cogment_core.errors import UsageError
 from cogment_core.hints import hint
 from cogment_core.logs import logger

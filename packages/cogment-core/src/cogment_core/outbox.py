@@ -11,10 +11,13 @@ import grpc
 
 from cogment_core.errors import BacklogError, UnavailableError
 
-__all__ = ["BACKLOG_LIMIT", "WRITE_TIMEOUT", "Outbox"]
+__all__ = ["BACKLOG_BYTES", "BACKLOG_LIMIT", "WRITE_TIMEOUT", "Outbox"]
 
 BACKLOG_LIMIT = 65_536
 """How many messages may wait on one call, in one direction, before `BacklogError`."""
+
+BACKLOG_BYTES = 64 * 1024 * 1024
+"""How many bytes of messages may wait on one call, in one direction, before `BacklogError`."""
 
 WRITE_TIMEOUT = 5.0
 """Seconds that the transport may take for one message before the peer counts as lost."""
@@ -30,7 +33,8 @@ class Outbox(Generic[T]):
     of the event loop later.
 
     Args:
-        write: Writes one message; it is never called again before it has returned.
+        write: Writes one message, which is of protobuf or serialized already; it is never called again before it has
+            returned.
         on_failure: Called once with what ``write`` raised, or with an `UnavailableError` when it took longer than
             `WRITE_TIMEOUT`. The outbox is stopped then.
         opening: Awaited before the first write, for as long as it takes.
@@ -46,7 +50,8 @@ class Outbox(Generic[T]):
         self._write = write
         self._on_failure = on_failure
         self._opening = opening
-        self._waiting: deque[T] = deque()
+        self._waiting: deque[tuple[T, int]] = deque()
+        self._bytes = 0
         self._current: Coroutine[Any, Any, None] | None = None
         self._blocker: asyncio.Future[Any] | None = None
         self._since = 0.0
@@ -58,15 +63,25 @@ class Outbox(Generic[T]):
         """Write ``message`` after all that was put before. Returns at once; does nothing once stopped.
 
         Raises:
-            BacklogError: `BACKLOG_LIMIT` messages wait already.
+            BacklogError: `BACKLOG_LIMIT` messages, or `BACKLOG_BYTES`, wait already.
         """
         if self._stopped:
             return
+        if self._current is None:
+            self._waiting.append((message, 0))
+            self._advance()
+        else:
+            self._keep(message)
+
+    def _keep(self, message: T) -> None:
+        """Add ``message`` to those that wait. Only here are messages measured: most are written at once."""
         if len(self._waiting) >= BACKLOG_LIMIT:
             raise BacklogError(f"{BACKLOG_LIMIT} messages wait for a peer that does not take them")
-        self._waiting.append(message)
-        if self._current is None:
-            self._advance()
+        size = _size_of(message)
+        if self._waiting and self._bytes + size > BACKLOG_BYTES:
+            raise BacklogError(f"{self._bytes} bytes of messages wait for a peer that does not take them")
+        self._bytes += size
+        self._waiting.append((message, size))
 
     async def drain(self) -> None:
         """Wait until everything is written, or the outbox is stopped. `WRITE_TIMEOUT` bounds it."""
@@ -79,6 +94,7 @@ class Outbox(Generic[T]):
         """Forget what waits, and cancel what is being written."""
         self._stopped = True
         self._waiting.clear()
+        self._bytes = 0
         if self._watch is not None:
             self._watch.cancel()
         if self._blocker is not None:
@@ -114,7 +130,9 @@ class Outbox(Generic[T]):
         self._since = self._loop.time()
         if self._watch is None:
             self._watch = self._loop.call_later(WRITE_TIMEOUT, self._check_progress)
-        self._current = self._write(self._waiting.popleft())
+        message, size = self._waiting.popleft()
+        self._bytes -= size
+        self._current = self._write(message)
         return self._current
 
     def _resume_after(self, blocker: Any) -> None:
@@ -146,3 +164,7 @@ class Outbox(Generic[T]):
             return
         self.stop()
         self._on_failure(error)
+
+
+def _size_of(message: Any) -> int:
+    return len(message) if isinstance(message, bytes) else message.ByteSize()

@@ -4,16 +4,25 @@ from __future__ import annotations
 
 import asyncio
 from collections.abc import AsyncGenerator, Generator, Iterable
-from contextlib import contextmanager
+from contextlib import contextmanager, suppress
 from typing import Any
 
 import grpc
 import grpc.aio
 
 from cogment_core.cancellation import task_is_cancelled
-from cogment_core.errors import UnavailableError, UsageError, from_grpc
+from cogment_core.errors import ProtocolError, UnavailableError, UsageError, from_grpc
 
-__all__ = ["METADATA_LIMIT", "UNARY_TIMEOUT", "call_unary", "check_metadata", "iterate", "metadata_size"]
+__all__ = [
+    "METADATA_LIMIT",
+    "UNARY_TIMEOUT",
+    "call_unary",
+    "check_metadata",
+    "exchange",
+    "iterate",
+    "metadata_size",
+    "our_errors",
+]
 
 UNARY_TIMEOUT = 30.0
 """Seconds until a call with one reply fails, unless the caller says otherwise."""
@@ -54,8 +63,40 @@ async def call_unary(
         UsageError: There is too much metadata.
     """
     call = multicallable(request, timeout=timeout, metadata=check_metadata(metadata), wait_for_ready=wait_for_ready)
-    with _our_errors(method, target):
+    with our_errors(method, target):
         return await call
+
+
+async def exchange(
+    multicallable: Any,
+    request: Any,
+    *,
+    method: str = "",
+    target: str = "",
+    metadata: Metadata = (),
+    timeout: float | None = UNARY_TIMEOUT,
+) -> Any:
+    """Call a method with a stream in both directions for one request, and return the reply to it.
+
+    The server may keep the stream open after that, for as long as it likes.
+
+    Args and errors are those of `call_unary`, and:
+
+    Raises:
+        ProtocolError: The server ended the stream without a reply.
+    """
+    call = multicallable(timeout=timeout, metadata=check_metadata(metadata))
+    try:
+        with our_errors(method, target):
+            await call.write(request)
+            reply = await call.read()
+            if reply is grpc.aio.EOF:
+                raise ProtocolError(f"{method} at {target}: the server ended the stream without a reply")
+        with suppress(grpc.aio.AioRpcError, asyncio.InvalidStateError):  # the reply is there, whatever comes now
+            await call.done_writing()
+        return reply
+    finally:
+        call.cancel()
 
 
 async def iterate(
@@ -75,7 +116,7 @@ async def iterate(
     call = multicallable(request, timeout=timeout, metadata=check_metadata(metadata), wait_for_ready=wait_for_ready)
     try:
         while True:
-            with _our_errors(method, target):
+            with our_errors(method, target):
                 reply = await call.read()
             if reply is grpc.aio.EOF:
                 return
@@ -109,7 +150,13 @@ def metadata_size(metadata: Metadata) -> int:
 
 
 @contextmanager
-def _our_errors(method: str, target: str) -> Generator[None, None, None]:
+def our_errors(method: str, target: str) -> Generator[None, None, None]:
+    """Within it, failures of gRPC calls are raised as errors of `cogment_core.errors`.
+
+    Args:
+        method: Full name of the method, for the error.
+        target: Whom the call goes to, for the error.
+    """
     try:
         yield
     except grpc.aio.AioRpcError as error:

@@ -17,8 +17,10 @@ from cogment_core.stopping import RunningServer
 if TYPE_CHECKING:
     from prometheus_client import CollectorRegistry
 
+    from cogment_core.directory import Directory
     from cogment_core.endpoints import ServedEndpoint
     from cogment_core.implementations import Implementations
+    from cogment_core.registration import Registrar
     from cogment_core.services.base import ComponentService
     from cogment_core.specs import CogSettings
 
@@ -50,6 +52,7 @@ class Served:
         self._health: Health | None = None
         self._services: Sequence[ComponentService] = ()
         self._server: RunningServer | InProcessServer | None = None
+        self._registrar: Registrar | None = None
         # Not the server's ``wait_for_termination``: when that is cancelled, its ``stop`` is broken (measured).
         self._stopped = asyncio.Event()
         self.port = 0
@@ -78,6 +81,25 @@ class Served:
         where = served_endpoint.host or "all interfaces"
         logger.info("serving %s on %s, port %d", ", ".join(names), where, self.port)
 
+    async def register(self, directory: Directory, served_endpoint: ServedEndpoint, host: str | None) -> None:
+        """Register what is served, until it is stopped.
+
+        Args:
+            directory: Where to register it.
+            served_endpoint: Where it listens.
+            host: Name or address of this machine for those who look for it; None to find out.
+
+        Raises:
+            RefusedError: The Directory does not want it.
+        """
+        from cogment_core.offers import component_offers, reachable_host
+        from cogment_core.registration import Registrar
+
+        offers = component_offers(self._implementations.components(), self._settings, self.port)
+        host = host or reachable_host(served_endpoint.host)
+        self._registrar = Registrar(directory, offers, host=host, ssl=served_endpoint.using_ssl())
+        await self._registrar.start()
+
     def _serve_metrics(self, host: str, port: int | None) -> None:
         if port is not None and self._registry is not None:
             self._metrics = serve_metrics(self._registry, port, host)
@@ -94,10 +116,19 @@ class Served:
         """
         if self._health is not None:
             await self._health.set_serving(False)
-        if self._server is not None:
-            await self._server.stop(grace)
+        # At the same time: a Directory that does not answer must not keep the calls in progress waiting.
+        await asyncio.gather(self._deregister(), self._stop_server(grace))
         self._stopped.set()
         for service in self._services:
             await service.close()
         if self._metrics is not None:
             await self._metrics.close()
+
+    async def _deregister(self) -> None:
+        registrar, self._registrar = self._registrar, None
+        if registrar is not None:
+            await registrar.close()
+
+    async def _stop_server(self, grace: float | None) -> None:
+        if self._server is not None:
+            await self._server.stop(grace)

@@ -6,16 +6,14 @@ from collections.abc import Callable, Sequence
 from dataclasses import dataclass
 from typing import Any
 
-from cogment_core.channels import bind, create_server
+from cogment_core.channels import Options, bind, create_server
 from cogment_core.endpoints import ServedEndpoint
-from cogment_core.logs import logger
 from cogment_core.serving import Health, guarded
 from cogment_core.stopping import RunningServer
+from cogment_services.exposure import warn_if_open
 from cogment_services.tls import Tls
 
 __all__ = ["Listener", "Service"]
-
-LOOPBACK = ("127.0.0.1", "::1", "[::1]", "localhost")
 
 
 @dataclass(frozen=True)
@@ -41,11 +39,15 @@ class Listener:
         services: What is served.
         host: Address to listen on.
         port: The port; 0 lets the system choose.
-        tls: For mutual TLS.
+        tls: For TLS; None for plain text.
+        options: gRPC options besides, or instead of, the usual ones.
     """
 
-    def __init__(self, services: Sequence[Service], host: str, port: int, tls: Tls | None = None) -> None:
+    def __init__(
+        self, services: Sequence[Service], host: str, port: int, tls: Tls | None = None, options: Options = ()
+    ) -> None:
         self._services = services
+        self._options = options
         self._host = host
         self._wanted_port = port
         self._tls = tls
@@ -60,28 +62,26 @@ class Listener:
         Raises:
             EndpointError: The port cannot be had, or what there is for TLS cannot be used.
         """
-        server = create_server()
+        server = create_server(options=self._options)
         for service in self._services:
             service.mount(server)
         self._health = Health(server, [service.name for service in self._services])
-        self.port = bind(server, self._served())
+        credentials = None if self._tls is None else self._tls.server_credentials()
+        self.port = bind(server, ServedEndpoint(self._wanted_port, self._host), credentials)
         self._server = await RunningServer.start(server)
         await self._health.set_serving(True)
-        if self._tls is None and self._host not in LOOPBACK:
-            logger.warning("listening on %s without TLS: whoever reaches this address can use it", self._host)
+        warn_if_open(self._host, self._tls)
 
     async def announce_end(self) -> None:
         """Tell those who ask for the health of the server that it goes."""
+        await self.announce(serving=False)
+
+    async def announce(self, *, serving: bool) -> None:
+        """Tell those who ask for the health of the server whether it serves."""
         if self._health is not None:
-            await self._health.set_serving(False)
+            await self._health.set_serving(serving)
 
     async def close(self, grace: float) -> None:
         """Stop listening; calls in progress have ``grace`` seconds to end."""
         if self._server is not None:
             await self._server.stop(grace)
-
-    def _served(self) -> ServedEndpoint:
-        served = ServedEndpoint(self._wanted_port, self._host)
-        if self._tls is not None:
-            self._tls.secure(served)
-        return served

@@ -4,6 +4,7 @@ from __future__ import annotations
 
 from collections.abc import Sequence
 
+from cogment_core.channels import Options
 from cogment_core.inprocess import InProcessEndpoint, InProcessServer
 from cogment_services.listener import Listener, Service
 from cogment_services.tls import Tls
@@ -20,6 +21,7 @@ class ServiceHost:
         host: Address to listen on.
         port: Port to listen on; 0 lets the system choose; None for no gRPC.
         tls: For mutual TLS.
+        options: gRPC options besides, or instead of, the usual ones.
     """
 
     def __init__(
@@ -30,12 +32,13 @@ class ServiceHost:
         host: str = "127.0.0.1",
         port: int | None = None,
         tls: Tls | None = None,
+        options: Options = (),
     ) -> None:
         self.in_process = InProcessServer(name)
         """The server for callers in this process."""
         for service in services:
             service.mount(self.in_process)
-        self._listener = None if port is None else Listener(services, host, port, tls)
+        self._listener = None if port is None else Listener(services, host, port, tls, options)
 
     @property
     def endpoint(self) -> InProcessEndpoint:
@@ -63,8 +66,12 @@ class ServiceHost:
 
     async def announce_end(self) -> None:
         """Tell those who ask for its health that it goes."""
+        await self.announce(serving=False)
+
+    async def announce(self, *, serving: bool) -> None:
+        """Tell those who ask for its health whether it serves."""
         if self._listener is not None:
-            await self._listener.announce_end()
+            await self._listener.announce(serving=serving)
 
     async def close(self, grace: float) -> None:
         """Take no more calls; those in progress have ``grace`` seconds to end."""

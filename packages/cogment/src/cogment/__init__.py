@@ -33,6 +33,7 @@ if TYPE_CHECKING:
     from cogment import environment as environment
     from cogment import errors as errors
     from cogment import grpc_metadata as grpc_metadata
+    from cogment import model_registry_v2 as model_registry_v2
     from cogment import parameters as parameters
     from cogment import prehook as prehook
     from cogment import session as session
@@ -75,6 +76,7 @@ _MODULES = (
     "environment",
     "errors",
     "grpc_metadata",
+    "model_registry_v2",
     "parameters",
     "prehook",
     "session",

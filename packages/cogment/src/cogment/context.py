@@ -9,6 +9,8 @@ from cogment_core.endpoints import Endpoint
 
 if TYPE_CHECKING:
     import cogment_controller
+    import cogment_datastore
+    import cogment_model_registry
 
 __all__ = ["Context"]
 
@@ -30,3 +32,23 @@ class Context(cogment_core.context.Context):
         import cogment_controller
 
         return cogment_controller.connect(self, endpoint or Endpoint())
+
+    def get_datastore(self, endpoint: Endpoint | None = None) -> cogment_datastore.Datastore:
+        """Get the client of a Trial Datastore. The result can be awaited, and need not be.
+
+        Args:
+            endpoint: The Trial Datastore; by default the one that the Directory knows.
+        """
+        import cogment_datastore
+
+        return cogment_datastore.connect(self, endpoint or Endpoint())
+
+    def get_model_registry_v2(self, endpoint: Endpoint | None = None) -> cogment_model_registry.ModelRegistry:
+        """Get the client of a Model Registry. The result can be awaited, and need not be.
+
+        Args:
+            endpoint: The Model Registry; by default the one that the Directory knows.
+        """
+        import cogment_model_registry
+
+        return cogment_model_registry.connect(self, endpoint or Endpoint())

@@ -1,7 +1,23 @@
-"""The samples that a Trial Datastore keeps."""
+"""Finding trials in a Trial Datastore, and reading their samples."""
 
 from __future__ import annotations
 
-from cogment_datastore import DatastoreFields
+from cogment_datastore import (
+    Datastore,
+    DatastoreActorData,
+    DatastoreFields,
+    DatastoreMessage,
+    DatastoreReward,
+    DatastoreSample,
+    DatastoreTrialInfo,
+)
 
-__all__ = ["DatastoreFields"]
+__all__ = [
+    "Datastore",
+    "DatastoreActorData",
+    "DatastoreFields",
+    "DatastoreMessage",
+    "DatastoreReward",
+    "DatastoreSample",
+    "DatastoreTrialInfo",
+]

@@ -19,6 +19,8 @@ class InProcessEndpoint(Endpoint):
         url: ``inprocess://`` and the server's name. It is for people only: the server is found by `server`.
     """
 
+    in_process = True
+
     def __init__(self, server: InProcessServer) -> None:
         super().__init__(f"inprocess://{server.name}")
         self.server = server

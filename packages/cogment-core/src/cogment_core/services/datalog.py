@@ -8,10 +8,13 @@ from typing import Any
 import grpc
 
 from cogment_core.api import datalog_pb2, datalog_pb2_grpc
+from cogment_core.errors import BacklogError
 from cogment_core.implementations import Implementation
+from cogment_core.logs import logger
+from cogment_core.outbox import Outbox
 from cogment_core.parameters import TrialParameters
 from cogment_core.services.base import ComponentService, required_metadata, trial_id_of
-from cogment_core.sessions.datalog import DatalogSession, MessageReader
+from cogment_core.sessions.datalog import DatalogSession, MessageReader, Receipts
 from cogment_core.specs import CogSettings
 
 __all__ = ["DatalogService"]
@@ -39,21 +42,57 @@ class DatalogService(ComponentService, datalog_pb2_grpc.DatalogSPServicer):
         trial_id = await trial_id_of(context)
         user_id = await required_metadata(context, "user-id")
         reader = MessageReader(aiter(request_iterator))
+        replies = _Replies(context, f"the datalog of trial {trial_id!r}")
         first: datalog_pb2.RunTrialDatalogInput | None = await reader.read()
         if first is None:
             return
         if first.WhichOneof("msg") != "trial_params":
             await context.abort(grpc.StatusCode.INVALID_ARGUMENT, "the first message has to be the trial parameters")
         parameters = TrialParameters.from_proto(self._settings, first.trial_params)
-        session = DatalogSession(trial_id, user_id, parameters, reader)
+        receipts = Receipts(replies.send)
+        session = DatalogSession(trial_id, user_id, parameters, reader, receipts)
 
         def lose() -> None:
             reader.stop("the connection to the Orchestrator was lost")
+            replies.stop()
 
-        await self._run(self._call(session, reader), f"the datalog of trial {trial_id!r}", context, on_cancel=lose)
+        work = self._call(session, reader, receipts, replies)
+        await self._run(work, f"the datalog of trial {trial_id!r}", context, on_cancel=lose)
 
-    async def _call(self, session: DatalogSession, reader: MessageReader) -> None:
+    async def _call(
+        self, session: DatalogSession, reader: MessageReader, receipts: Receipts, replies: _Replies
+    ) -> None:
         try:
             await self._datalog.impl(session)
+            receipts.settle()
         finally:
             reader.stop("the datalog has left")
+            await replies.drain()
+
+
+class _Replies:
+    """Replies on their way to the Orchestrator, each for one message that it need not send again.
+
+    An Orchestrator that does not read them is none that waits for them: it is not replied to any more.
+
+    Args:
+        context: The call.
+        what: What it is for, for the log.
+    """
+
+    def __init__(self, context: Any, what: str) -> None:
+        self._what = what
+        self._outbox: Outbox[datalog_pb2.RunTrialDatalogOutput] = Outbox(context.write, self._failed)
+        self.drain = self._outbox.drain
+        self.stop = self._outbox.stop
+
+    def send(self) -> None:
+        """Reply to one message more."""
+        try:
+            self._outbox.put(datalog_pb2.RunTrialDatalogOutput())
+        except BacklogError as error:
+            self._failed(error)
+            self.stop()
+
+    def _failed(self, error: Exception) -> None:
+        logger.debug("%s: replies do not reach the Orchestrator: %s", self._what, error)

@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 import asyncio
-from collections.abc import AsyncGenerator, AsyncIterator
+from collections.abc import AsyncGenerator, AsyncIterator, Callable
 from typing import Any
 
 from cogment_core.api import datalog_pb2
@@ -12,7 +12,7 @@ from cogment_core.logs import logger
 from cogment_core.parameters import TrialParameters
 from cogment_core.samples import LogSample
 
-__all__ = ["DatalogSession", "MessageReader"]
+__all__ = ["DatalogSession", "MessageReader", "Receipts"]
 
 
 class MessageReader:
@@ -55,11 +55,34 @@ class MessageReader:
             self._reading.cancel()
 
 
+class Receipts:
+    """Which messages the Orchestrator need not send again: it is told of each, in order.
+
+    Args:
+        acknowledge: Tells it of one message more.
+    """
+
+    def __init__(self, acknowledge: Callable[[], None]) -> None:
+        self._acknowledge = acknowledge
+        self._given = 0
+
+    def give(self) -> None:
+        """A message is in the hands of the user's function."""
+        self._given += 1
+
+    def settle(self) -> None:
+        """The function has done with all that was given to it."""
+        given, self._given = self._given, 0
+        for _ in range(given):
+            self._acknowledge()
+
+
 class DatalogSession:
     """The log of one trial; given to the function registered with ``register_datalog``.
 
     Samples are read from the network as the function takes them: one that is slow slows the Orchestrator's log down,
-    and nothing is lost.
+    and nothing is lost. The Orchestrator is told that a sample is safe when the function asks for the next one, or
+    returns. If the function raises, or the connection breaks, it is called anew with the samples that are not safe yet.
 
     Attributes:
         trial_id: Identifier of the trial.
@@ -67,11 +90,19 @@ class DatalogSession:
         trial_parameters: Its parameters.
     """
 
-    def __init__(self, trial_id: str, user_id: str, trial_parameters: TrialParameters, reader: MessageReader) -> None:
+    def __init__(
+        self,
+        trial_id: str,
+        user_id: str,
+        trial_parameters: TrialParameters,
+        reader: MessageReader,
+        receipts: Receipts,
+    ) -> None:
         self.trial_id = trial_id
         self.user_id = user_id
         self.trial_parameters = trial_parameters
         self._reader = reader
+        self._receipts = receipts
         self._started = False
         self._is_over = False
         self._tells_state = True
@@ -84,7 +115,10 @@ class DatalogSession:
 
     def start(self) -> None:
         """Start to receive samples."""
-        self._started = True
+        if not self._started:
+            self._started = True
+            self._receipts.give()  # the parameters, that is
+            self._receipts.settle()
 
     async def all_samples(self) -> AsyncGenerator[LogSample, bool | None]:
         """Iterate over the samples as they come, until the trial has ended or the Orchestrator is lost.
@@ -105,19 +139,22 @@ class DatalogSession:
         return self.all_samples()
 
     async def _next(self) -> LogSample | None:
+        self._receipts.settle()
         while not self._is_over:
             request: datalog_pb2.RunTrialDatalogInput | None = await self._reader.read()
             if request is None:
                 self._end_early()
-            elif request.WhichOneof("msg") == "sample":
+                return None
+            self._receipts.give()
+            if request.WhichOneof("msg") == "sample":
                 sample = LogSample.from_proto(self.trial_parameters, request.sample)
                 self._tells_state = sample.state is not None
                 if sample.state is TrialState.ENDED:
                     self._is_over = True
                     self._reader.stop("the trial has ended")
                 return sample
-            else:
-                logger.warning("datalog of trial %r: ignored a message that is no sample", self.trial_id)
+            logger.warning("datalog of trial %r: ignored a message that is no sample", self.trial_id)
+            self._receipts.settle()
         return None
 
     def _end_early(self) -> None:

@@ -8,6 +8,7 @@ from typing import Any
 
 import click
 
+from cogment_services.cli.certs import certs
 from cogment_services.cli.client import client
 from cogment_services.cli.services import services
 from cogment_services.cli.version import version
@@ -31,19 +32,20 @@ def cogment(ctx: click.Context) -> None:
         click.echo(ctx.get_help())
 
 
+cogment.add_command(certs)
 cogment.add_command(client)
 cogment.add_command(services)
 cogment.add_command(version)
 
 
 def main(args: Sequence[str] | None = None) -> None:
-    """Run the command and end the process: with 0, or with 1 and one line that says what is wrong."""
+    """Run the command and end the process: with 0, or with 1 and one line that says what is wrong; 130 after Ctrl-C."""
     try:
         cogment.main(args, prog_name="cogment", standalone_mode=False)
     except click.ClickException as error:
         _fail(error.format_message())
     except click.exceptions.Abort:
-        _fail("interrupted")
+        _fail("interrupted", 130)
     except Exception as error:
         # Only what is ours explains itself; imported this late for the sake of --help.
         from cogment_core.errors import CogmentError
@@ -53,6 +55,8 @@ def main(args: Sequence[str] | None = None) -> None:
         _fail(str(error))
 
 
-def _fail(message: str) -> None:
-    click.echo(f"Error: {' '.join(message.split())}", err=True)
-    sys.exit(1)
+def _fail(message: str, status: int = 1) -> None:
+    from cogment_services.cli.terminal import one_line  # servers may say what they like
+
+    click.echo(f"Error: {one_line(message)}", err=True)
+    sys.exit(status)

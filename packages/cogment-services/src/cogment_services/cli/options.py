@@ -7,6 +7,7 @@ that is empty counts as not set.
 from __future__ import annotations
 
 from collections.abc import Callable
+from functools import partial
 from typing import TYPE_CHECKING, Any, TypeVar
 
 import click
@@ -15,7 +16,7 @@ from click.core import ParameterSource
 if TYPE_CHECKING:
     from cogment_services.log_output import LogOptions
 
-__all__ = ["PORT", "SPACED_OR_COMMAS", "log_options", "log_settings", "option"]
+__all__ = ["PORT", "SPACED_OR_COMMAS", "anywhere", "log_options", "log_settings", "noted_options", "option"]
 
 FunctionT = TypeVar("FunctionT", bound=Callable[..., Any])
 
@@ -50,13 +51,30 @@ SPACED_OR_COMMAS: dict[str, Any] = {"multiple": True, "callback": split_commas}
 """Settings of such an option."""
 
 
-def _note(ctx: click.Context, parameter: click.Parameter, value: Any) -> None:
-    """Note an option of the log for `log_settings`: the one that is nearest to the server counts."""
+def anywhere(kind: str) -> dict[str, Any]:
+    """Settings of an option that can be given before and after the name of a command.
+
+    Each group and command on the way has it; `noted_options` tells what was said.
+
+    Args:
+        kind: Name of the options that it belongs to.
+    """
+    return {"callback": partial(_note, kind), "expose_value": False}
+
+
+def _note(kind: str, ctx: click.Context, parameter: click.Parameter, value: Any) -> None:
+    """Note an option: the one that is nearest to the end of the command line counts."""
     name = parameter.name or ""
     source = ctx.get_parameter_source(name)
-    noted: dict[str, Any] = ctx.meta.setdefault(_LOG, {})
+    noted: dict[str, Any] = ctx.meta.setdefault(kind, {})
     if source is ParameterSource.COMMANDLINE or (source is ParameterSource.ENVIRONMENT and name not in noted):
         noted[name] = value
+
+
+def noted_options(kind: str) -> dict[str, Any]:
+    """What was said with the options of ``kind``, see `anywhere`; options that were not given are not there."""
+    noted: dict[str, Any] = click.get_current_context().meta.get(kind, {})
+    return noted
 
 
 def log_options(function: FunctionT) -> FunctionT:
@@ -71,12 +89,12 @@ def log_options(function: FunctionT) -> FunctionT:
     return function
 
 
-_NOTED: dict[str, Any] = {"callback": _note, "expose_value": False}
+_NOTED: dict[str, Any] = anywhere(_LOG)
 
 
 def log_settings() -> LogOptions:
     """What the options of the log say."""
     from cogment_services.log_output import LogOptions
 
-    noted: dict[str, Any] = click.get_current_context().meta.get(_LOG, {})
+    noted = noted_options(_LOG)
     return LogOptions(noted.get("log_level") or "info", noted.get("log_file"), noted.get("log_format"))

@@ -2,18 +2,20 @@
 
 from __future__ import annotations
 
-import math
 from typing import TYPE_CHECKING, Any
 
 import click
 
-from cogment_services.cli.options import PORT, SPACED_OR_COMMAS, log_options, log_settings, option
+from cogment_services.cli.directory_options import directory_options, directory_settings
+from cogment_services.cli.join_token import read_join_key
+from cogment_services.cli.options import PORT, SPACED_OR_COMMAS, option
+from cogment_services.cli.server_options import app_options, secured, server_options
 from cogment_services.polling import choose_fast_polling
 
 if TYPE_CHECKING:
     from prometheus_client import CollectorRegistry
 
-    from cogment_services.orchestrator.orchestrator import Orchestrator
+    from cogment_services import app
 
 __all__ = ["orchestrator"]
 
@@ -39,7 +41,6 @@ _PREFIX = "COGMENT_ORCHESTRATOR_"
 )
 @option("--actor_web_port", "COGMENT_WEB_PROXY_PORT", type=PORT, metavar="PORT", default=0, help="Not available yet.")
 @option("--actor_http_port", type=PORT, metavar="PORT", default=0, hidden=True)
-@option("--host", f"{_PREFIX}HOST", default="127.0.0.1", help="Address to listen on; 0.0.0.0 or :: for all.")
 @option("--params", "COGMENT_DEFAULT_PARAMS_FILE", help="YAML file of default trial parameters.")
 @option(
     "--pre_trial_hooks",
@@ -47,23 +48,7 @@ _PREFIX = "COGMENT_ORCHESTRATOR_"
     help="Endpoints of pre-trial hooks, in order; may be repeated.",
     **SPACED_OR_COMMAS,
 )
-@option("--directory_endpoint", "COGMENT_DIRECTORY_ENDPOINT", help="Not available yet.")
-@option("--directory_authentication_token", "COGMENT_DIRECTORY_AUTHENTICATION_TOKEN", hidden=True)
-@option("--directory_auto_register", f"{_PREFIX}DIRECTORY_AUTO_REGISTER", type=bool, default=True, hidden=True)
-@option("--directory_registration_host", f"{_PREFIX}DIRECTORY_REGISTRATION_HOST", hidden=True)
-@option("--directory_registration_properties", f"{_PREFIX}DIRECTORY_REGISTRATION_PROPERTIES", hidden=True)
-@option(
-    "--prometheus_port",
-    [f"{_PREFIX}PROMETHEUS_PORT", "PROMETHEUS_PORT"],
-    type=PORT,
-    metavar="PORT",
-    default=0,
-    help="Port for metrics; 0 for none.",
-)
-@option("--status_file", "COGMENT_STATUS_FILE", help="File that I, R and T are appended to: starting, ready, stopped.")
-@option("--private_key", "COGMENT_PRIVATE_KEY_FILE", help="PEM file, for mutual TLS: all three or none.")
-@option("--root_cert", "COGMENT_ROOT_CERT_FILE", help="PEM file, for mutual TLS.")
-@option("--trust_chain", "COGMENT_TRUST_CHAIN_FILE", help="PEM file, for mutual TLS.")
+@directory_options("ORCHESTRATOR", auto_register=True)
 @option(
     "--gc_frequency",
     "COGMENT_GC_FREQUENCY",
@@ -75,60 +60,93 @@ _PREFIX = "COGMENT_ORCHESTRATOR_"
     "--max_trials", f"{_PREFIX}MAX_TRIALS", type=click.IntRange(1), default=10_000, help="Most trials at the same time."
 )
 @option(
-    "--grace",
-    f"{_PREFIX}GRACE",
-    type=click.FloatRange(0),
-    default=5.0,
-    help="Seconds that trials have to end when the server is stopped.",
+    "--datalog_policy",
+    f"{_PREFIX}DATALOG_POLICY",
+    type=click.Choice(["stop", "drop"]),
+    default="stop",
+    help="What happens when there is no room for samples that a datalog does not take: the trial ends, or samples are "
+    "dropped and counted.",
 )
-@log_options
+@option(
+    "--datalog_buffer_samples",
+    f"{_PREFIX}DATALOG_BUFFER_SAMPLES",
+    type=click.IntRange(1),
+    default=10_000,
+    help="Room for samples that wait for the datalog, of each trial.",
+)
+@option(
+    "--datalog_buffer_bytes",
+    f"{_PREFIX}DATALOG_BUFFER_BYTES",
+    type=click.IntRange(1),
+    default=64 * 2**20,
+    help="The same, in bytes.",
+)
+@option(
+    "--datalog_total_bytes",
+    f"{_PREFIX}DATALOG_TOTAL_BYTES",
+    type=click.IntRange(1),
+    default=2**30,
+    help="Room for samples that wait for datalogs, of all trials together, in bytes.",
+)
+@option(
+    "--join_key_file",
+    f"{_PREFIX}JOIN_KEY_FILE",
+    help="File of a secret: client actors have to show a token made with it, see 'cogment client join_token'.",
+)
+@server_options(_PREFIX, prometheus_names=("PROMETHEUS_PORT",))
 def orchestrator(**options: Any) -> None:
     """Run trials: bring environments and actors together, step by step."""
     _refuse_what_is_not_there(options)
     _refuse_what_is_a_mistake(options)
     choose_fast_polling()  # before the following imports, for which it is too late afterwards
+    from cogment_core.endpoints import ServiceType
     from cogment_services import app
+    from cogment_services.orchestrator.limits import Limits
     from cogment_services.orchestrator.orchestrator import Orchestrator
-    from cogment_services.tls import load_tls
+    from cogment_services.registration import registered
 
-    def make(registry: CollectorRegistry | None) -> Orchestrator:
-        return Orchestrator(
+    tls, directory = secured(options), directory_settings(options)
+    join_key = read_join_key(options["join_key_file"]) if options["join_key_file"] else None
+
+    def make(registry: CollectorRegistry | None) -> app.Server:
+        server = Orchestrator(
             options["params"],
             options["pre_trial_hooks"],
             port=options["lifecycle_port"],
             actor_port=options["actor_port"],
             host=options["host"],
-            tls=load_tls(options["private_key"], options["root_cert"], options["trust_chain"]),
+            tls=tls,
             gc_frequency=options["gc_frequency"],
             max_trials=options["max_trials"],
+            directory=None if directory is None else directory.endpoint,
+            directory_token=None if directory is None else directory.token,
+            limits=Limits(
+                datalog_samples=options["datalog_buffer_samples"],
+                datalog_bytes=options["datalog_buffer_bytes"],
+                datalog_total_bytes=options["datalog_total_bytes"],
+            ),
+            datalog_policy=options["datalog_policy"],
+            join_key=join_key,
             prometheus_registry=registry,
         )
-
-    app.run(
-        make,
-        app.AppOptions(
-            name="Orchestrator",
-            log=log_settings(),
-            status_file=options["status_file"],
+        return registered(
+            server,
+            directory,
+            lambda: {ServiceType.CLIENT_ACTOR: server.actor_port, ServiceType.LIFE_CYCLE: server.port},
             host=options["host"],
-            prometheus_port=options["prometheus_port"],
-            grace=options["grace"],
-        ),
-    )
+            tls=tls,
+        )
+
+    app.run(make, app_options("Orchestrator", options))
 
 
 def _refuse_what_is_not_there(options: dict[str, Any]) -> None:
     if options["actor_web_port"] or options["actor_http_port"]:
         raise click.UsageError("--actor_web_port: there is no grpc-web port yet; leave it out")
-    if options["directory_endpoint"]:
-        raise click.UsageError("--directory_endpoint: there is no Directory yet; leave it out, use grpc:// endpoints")
-    for hook in options["pre_trial_hooks"]:
-        if hook.lower().startswith("cogment:"):
-            raise click.UsageError(f"--pre_trial_hooks: {hook} needs a Directory, which is not there yet; use grpc://")
 
 
 def _refuse_what_is_a_mistake(options: dict[str, Any]) -> None:
-    if not options["host"]:  # ``--host=$HOST`` without HOST must not open all addresses
-        raise click.UsageError("--host is empty; write an address to listen on, or 0.0.0.0 or :: for all")
-    if math.isnan(options["grace"]):
-        raise click.UsageError("--grace has to be a number of seconds")
+    for hook in options["pre_trial_hooks"]:
+        if hook.lower().startswith("cogment:") and not options["directory_endpoint"]:
+            url = hook.partition("?")[0]  # there may be a token after that
+            raise click.UsageError(f"--pre_trial_hooks: {url} needs a Directory: give --directory_endpoint too")

@@ -4,19 +4,23 @@ from __future__ import annotations
 
 import click
 
+from cogment_services.cli.directory import directory
+from cogment_services.cli.groups import AliasGroup
+from cogment_services.cli.model_registry import model_registry
 from cogment_services.cli.options import log_options
 from cogment_services.cli.orchestrator import orchestrator
+from cogment_services.cli.trial_datastore import trial_datastore
 
 __all__ = ["services"]
 
 
-@click.group(invoke_without_command=True)
+@click.group(cls=AliasGroup, aliases={"datastore": "trial_datastore", "registry": "model_registry"})
 @log_options
-@click.pass_context
-def services(ctx: click.Context) -> None:
+def services() -> None:
     """Run a server."""
-    if ctx.invoked_subcommand is None:
-        click.echo(ctx.get_help())
 
 
+services.add_command(directory)
+services.add_command(model_registry)
 services.add_command(orchestrator)
+services.add_command(trial_datastore)

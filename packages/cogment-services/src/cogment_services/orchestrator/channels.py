@@ -8,6 +8,7 @@ from collections.abc import AsyncGenerator, Callable, Hashable
 from contextlib import asynccontextmanager
 from typing import Any
 
+import grpc
 import grpc.aio
 
 from cogment_core.channels import open_lasting
@@ -47,13 +48,22 @@ class Route:
     Args:
         endpoint: Where it is.
         channels: Keeps the connections.
+        authority: The name that its certificate has to be for, if that is not the address of ``endpoint``.
+        problem: Why it cannot be reached, if that is known already.
     """
 
-    def __init__(self, endpoint: Endpoint, channels: PeerChannels) -> None:
+    def __init__(self, endpoint: Endpoint, channels: PeerChannels, *, authority: str = "", problem: str = "") -> None:
         self._endpoint = endpoint
         self._channels = channels
+        self._authority = authority
+        self._problem = problem
         self.local: Any = channels.local(endpoint) if isinstance(endpoint, InProcessEndpoint) else None
         """The channel of a service within this process, which can be used at once; None for others."""
+
+    @property
+    def is_gone(self) -> bool:
+        """Whether the service was within this process, and has stopped: it does not come back."""
+        return self.local is not None and self.local.get_state() is not grpc.ChannelConnectivity.READY
 
     @asynccontextmanager
     async def channel(self, service: str) -> AsyncGenerator[Any, None]:
@@ -61,11 +71,16 @@ class Route:
 
         Args:
             service: Full name of the service that is used, for example ``cogmentAPI.EnvironmentSP``.
+
+        Raises:
+            UnavailableError: It cannot be reached.
         """
         if self.local is not None:
             yield self.local
             return
-        async with self._channels.use(self._endpoint, service) as channel:
+        if self._problem:
+            raise UnavailableError(grpc.StatusCode.UNAVAILABLE, self._problem)
+        async with self._channels.use(self._endpoint, service, self._authority) as channel:
             yield channel
 
 
@@ -88,21 +103,29 @@ class PeerChannels:
         return self._local[endpoint.server]
 
     @asynccontextmanager
-    async def use(self, endpoint: Endpoint, service: str) -> AsyncGenerator[grpc.aio.Channel, None]:
+    async def use(
+        self, endpoint: Endpoint, service: str, authority: str = ""
+    ) -> AsyncGenerator[grpc.aio.Channel, None]:
         """The channel to a server elsewhere, once it may be used for one more stream.
+
+        Args:
+            endpoint: Where it is.
+            service: Full name of the service that is used.
+            authority: The name of the server, if it is not in ``endpoint``.
 
         Raises:
             UnavailableError: The server cannot be reached.
         """
         self._check_open()
-        shared = self._shared.get(endpoint.url)
+        key = (endpoint.url, authority)
+        shared = self._shared.get(key)
         if shared is None:
-            shared = self._shared[endpoint.url] = _SharedChannel(endpoint)
+            shared = self._shared[key] = _SharedChannel(endpoint, authority)
         shared.enter()
         try:
             yield await shared.get(service)
         finally:
-            shared.leave(lambda: self._drop(endpoint.url, shared))
+            shared.leave(lambda: self._drop(key, shared))
 
     async def close(self) -> None:
         """Close all connections; calls in progress are cancelled."""
@@ -128,8 +151,9 @@ class PeerChannels:
 class _SharedChannel:
     """The connection to one address."""
 
-    def __init__(self, endpoint: Endpoint) -> None:
-        self._channel = open_lasting(endpoint)
+    def __init__(self, endpoint: Endpoint, authority: str) -> None:
+        options = (("grpc.default_authority", authority),) if authority else ()
+        self._channel = open_lasting(endpoint, options=options)
         self._pacer = Pacer()
         self._reached = True
         self._users = 0

@@ -13,6 +13,8 @@ from cogment_core.api.common_pb2 import END, HEARTBEAT, NORMAL, ActorRunTrialInp
 from cogment_core.api.orchestrator_pb2_grpc import ClientActorSPServicer
 from cogment_core.duplex import Duplex, of_context
 from cogment_core.errors import CogmentError
+from cogment_core.join_tokens import JoinTokens
+from cogment_services.orchestrator.admission import Admission
 from cogment_services.orchestrator.hosted import HostedTrial
 from cogment_services.orchestrator.participants import (
     NoSlotNamedError,
@@ -45,10 +47,12 @@ class ClientActorService(ClientActorSPServicer):
 
     Args:
         trials: The trials.
+        join_tokens: Checks the tokens that actors have to show; None to let in who comes.
     """
 
-    def __init__(self, trials: Trials) -> None:
+    def __init__(self, trials: Trials, join_tokens: JoinTokens | None = None) -> None:
         self._trials = trials
+        self._join_tokens = join_tokens
 
     async def RunTrial(  # type: ignore[override]  # it writes to the context instead of yielding
         self, request_iterator: AsyncIterator[ActorRunTrialOutput], context: Any
@@ -56,10 +60,12 @@ class ClientActorService(ClientActorSPServicer):
         """Let a client take the place of an actor in a trial, until one of them ends."""
         try:
             trial_id = the_trial_id(context)
+            # First: who has no token is not told which trials there are.
+            admission = None if self._join_tokens is None else Admission.of_call(self._join_tokens, context, trial_id)
             trial = self._trials.find(trial_id)
             if trial is None:
                 raise Refusal(grpc.StatusCode.NOT_FOUND, f"there is no trial [{trial_id}]")
-            await _Client(trial, of_context(context)).take_part()
+            await _Client(trial, of_context(context), admission).take_part()
         except CogmentError as error:
             await refuse(context, error)
 
@@ -75,9 +81,10 @@ class ClientActorService(ClientActorSPServicer):
 class _Client:
     """A client at the door of a trial, and then in it."""
 
-    def __init__(self, trial: HostedTrial, duplex: Duplex[Any, Any]) -> None:
+    def __init__(self, trial: HostedTrial, duplex: Duplex[Any, Any], admission: Admission | None) -> None:
         self._trial = trial
         self._duplex = duplex
+        self._admission = admission
         self._index = -1
         self._peer: ClientPeer | None = None
         self._entered: asyncio.Future[None] = asyncio.get_running_loop().create_future()
@@ -149,9 +156,12 @@ class _Client:
             raise Refusal(grpc.StatusCode.INVALID_ARGUMENT, text)
 
     def _enter(self, slot: common_pb2.ActorInitialOutput) -> None:
+        name = slot.actor_name if self._admission is None else self._admission.actor_name(slot)
         try:
-            self._index, self._peer = self._trial.join(self._duplex, slot.actor_name or None, slot.actor_class or None)
+            self._index, self._peer = self._trial.join(self._duplex, name or None, slot.actor_class or None)
         except SlotError as error:
             raise Refusal(_CODES.get(type(error), grpc.StatusCode.FAILED_PRECONDITION), str(error)) from error
+        if self._admission is not None:
+            self._admission.use()
         self._entered.set_result(None)
         self._trial.joined(self._index)

@@ -2,8 +2,6 @@
 
 from __future__ import annotations
 
-from collections.abc import Callable
-
 from cogment_core.api.common_pb2 import LAST, Action, TrialParams
 from cogment_core.api.environment_pb2 import EnvRunTrialInput, ObservationSet
 from cogment_core.errors import ProtocolError
@@ -14,6 +12,7 @@ from cogment_services.orchestrator.deadlines import Deadlines
 from cogment_services.orchestrator.effects import Effects, Timer, TimerKind
 from cogment_services.orchestrator.limits import Limits
 from cogment_services.orchestrator.messages import actor_end, actor_init, environment_end, environment_init
+from cogment_services.orchestrator.observer import NOBODY, Loss, TrialObserver
 from cogment_services.orchestrator.participants import CONNECTED, Cast, Participant, Standing
 from cogment_services.orchestrator.phases import STATE_OF, Phase
 from cogment_services.orchestrator.samples import SampleBuffer
@@ -40,7 +39,7 @@ class Course:
         samples: Where it is logged, None without a datalog.
         complaints: Takes what participants do wrong.
         limits: Its bounds.
-        on_tick: Told the seconds between two action sets.
+        observer: Told how the trial goes.
     """
 
     def __init__(
@@ -52,10 +51,10 @@ class Course:
         samples: SampleBuffer | None,
         complaints: Complaints,
         limits: Limits,
-        on_tick: Callable[[float], None] | None,
+        observer: TrialObserver,
     ) -> None:
         self.phase = Phase.CREATED
-        self.step = LockStep(cast.actors, effects, complaints)
+        self.step = LockStep(cast.actors, effects, complaints, limits.delivered_bytes)
         self.environment = Standing.ABSENT
         self.environment_said_last = False
         self.environment_acked = False
@@ -69,10 +68,10 @@ class Course:
         self._samples = samples
         self._complaints = complaints
         self._limits = limits
-        self._on_tick = on_tick
+        self._observer = observer
+        self._observed = observer is not NOBODY
         self._deadlines = Deadlines(effects, cast.actors, params.max_inactivity)
         self._max_steps = params.max_steps
-        self._acted: float | None = None
         self._end_requested = False
         self._unacked = 0
 
@@ -148,6 +147,8 @@ class Course:
         if final:
             self._note(texts.ENVIRONMENT_ENDED)
         self.observed = observations
+        if self._observed:
+            self._observer.observed(self.step.tick + 1, contents)
         self.step.observe(contents, observations.timestamp, final=final)
         if final:
             self._await_environment_ack()
@@ -157,7 +158,10 @@ class Course:
     def act(self, actor: Participant, action: Action) -> None:
         """An actor that takes part sent an action."""
         self._deadlines.touch()
-        if self.step.take(actor, action):
+        complete = self.step.take(actor, action)
+        if self._observed and actor.action is action:
+            self._observer.acted(actor.index)
+        if complete:
             self._complete_tick()
 
     def _log_observations(self, samples: SampleBuffer, observations: ObservationSet) -> None:
@@ -188,24 +192,20 @@ class Course:
             self._effects.send_environment(EnvRunTrialInput(state=LAST))
         else:
             self.phase = _OBSERVING
-            if self._on_tick is not None:
-                self._measure_tick(self._on_tick)
-        self._effects.send_environment(step.action_set(self._effects.timestamp()))
-
-    def _measure_tick(self, on_tick: Callable[[float], None]) -> None:
-        now = self._effects.now()
-        if self._acted is not None:
-            on_tick(now - self._acted)
-        self._acted = now
+        answer = step.action_set(self._effects.timestamp())
+        if self._observed:
+            self._observer.answered(answer.action_set.actions, last=self.phase is _FINISHING)
+        self._effects.send_environment(answer)
 
     # Losses
 
-    def lose(self, actor: Participant, standing: Standing, *causes: str) -> None:
+    def lose(self, actor: Participant, standing: Standing, loss: Loss, *causes: str) -> None:
         """``actor`` takes part no more.
 
         Args:
             actor: Whom the trial loses.
             standing: DISENGAGED if it can be told the end still, else GONE.
+            loss: Why.
             causes: Special events that say why.
         """
         if self.phase is Phase.CREATED:
@@ -214,6 +214,8 @@ class Course:
         self._cast.place(actor, standing)
         if before is Standing.DISENGAGED:
             return
+        if not actor.acked:
+            self._observer.lost(actor.index, loss)
         actor.pending = []
         self._deadlines.stop(TimerKind.ACTOR_CONNECTION, actor.index)
         self._deadlines.stop(TimerKind.RESPONSE, actor.index)
@@ -230,6 +232,8 @@ class Course:
     def lose_environment(self) -> None:
         """The environment's stream is gone."""
         before, self.environment = self.environment, Standing.GONE
+        if not self.environment_acked:
+            self._observer.lost(None, Loss.DISCONNECTED)
         if before is Standing.JOINING:
             self.end(texts.ENVIRONMENT_NOT_READY, texts.ENVIRONMENT_LOST)
         elif before is _ENGAGED and self.phase <= _FINISHING:
@@ -240,6 +244,7 @@ class Course:
 
     def end_for_violation(self, what: str) -> None:
         """The environment broke the protocol in a way that the trial cannot go on from."""
+        self._observer.lost(None, Loss.VIOLATION)
         error = texts.protocol_error(what)
         self.end(texts.ENVIRONMENT_NOT_READY if self.environment is Standing.JOINING else error, error)
 
@@ -352,18 +357,24 @@ class Course:
         elif timer.kind is TimerKind.ACTOR_CONNECTION:
             self._give_up(self._cast.actors[timer.actor])
         elif timer.kind is TimerKind.ENVIRONMENT_CONNECTION:
+            self._observer.lost(None, Loss.NOT_READY)
             self.end(texts.ENVIRONMENT_NOT_READY, texts.ENVIRONMENT_LOST)
         elif timer.kind is TimerKind.ENVIRONMENT_ACK:
+            self._observer.lost(None, Loss.UNRESPONSIVE)
             self._finish(texts.ENVIRONMENT_NOT_ACKED)
         elif timer.kind is TimerKind.ACTOR_ACK:
-            late = [actor.name for actor in self._cast.actors if actor.standing is _ENGAGED and not actor.acked]
-            logger.warning("trial [%s]: [%s] did not acknowledge the end", self._trial_id, ", ".join(late))
+            late = [actor for actor in self._cast.actors if actor.standing is _ENGAGED and not actor.acked]
+            for actor in late:
+                self._observer.lost(actor.index, Loss.UNRESPONSIVE)
+            names = ", ".join(actor.name for actor in late)
+            logger.warning("trial [%s]: [%s] did not acknowledge the end", self._trial_id, names)
             self._finish("")
 
     def _check_response(self, actor: Participant) -> None:
         if self._deadlines.await_response(actor):
             return
         if not actor.optional:
+            self._observer.lost(actor.index, Loss.UNRESPONSIVE)
             self._end_without_actors(actor)
         elif self.step.skip(actor):
             self._complete_tick()
@@ -374,9 +385,9 @@ class Course:
 
     def _give_up(self, actor: Participant) -> None:
         if actor.standing is Standing.ABSENT:
-            self.lose(actor, Standing.GONE)
+            self.lose(actor, Standing.GONE, Loss.NOT_READY)
         elif actor.standing is Standing.JOINING:
-            self.lose(actor, Standing.DISENGAGED)
+            self.lose(actor, Standing.DISENGAGED, Loss.NOT_READY)
 
     def _note(self, event: str) -> None:
         if self._samples is not None:

@@ -39,6 +39,7 @@ from cogment_services.orchestrator.complaints import Complaints
 from cogment_services.orchestrator.course import Course
 from cogment_services.orchestrator.effects import Effects, Timer
 from cogment_services.orchestrator.limits import Limits
+from cogment_services.orchestrator.observer import NOBODY, Loss, TrialObserver
 from cogment_services.orchestrator.participants import Cast, NotPendingError, Participant, Standing
 from cogment_services.orchestrator.phases import STATE_OF, Phase
 from cogment_services.orchestrator.post import Post
@@ -66,7 +67,7 @@ class Trial:
         logged: Whether there is a datalog to send samples to.
         limits: Its bounds.
         created: When it was created, ns since the Unix epoch; now if None.
-        on_tick: Told the seconds from each action set to the next, for metrics.
+        observer: Told how the trial goes.
     """
 
     def __init__(
@@ -80,7 +81,7 @@ class Trial:
         logged: bool,
         limits: Limits = _DEFAULT_LIMITS,
         created: int | None = None,
-        on_tick: Callable[[float], None] | None = None,
+        observer: TrialObserver = NOBODY,
     ) -> None:
         self.trial_id = trial_id
         self.user_id = user_id
@@ -98,9 +99,16 @@ class Trial:
             ]
         )
         samples = SampleBuffer(params.nb_buffered_ticks, limits.sample_records, effects.log_sample) if logged else None
-        self._course = Course(trial_id, params, effects, self._cast, samples, self.complaints, limits, on_tick)
+        self._course = Course(trial_id, params, effects, self._cast, samples, self.complaints, limits, observer)
         self._post = Post(
-            self._course.step, self._cast.actors, self._environment, effects, samples, self.complaints, limits
+            self._course.step,
+            self._cast.actors,
+            self._environment,
+            effects,
+            samples,
+            self.complaints,
+            limits,
+            observer,
         )
         self._busy = False
         self._inbox: deque[tuple[Callable[..., None], tuple[Any, ...]]] = deque()
@@ -178,6 +186,10 @@ class Trial:
     def environment_gone(self, reason: str) -> None:
         """The environment's stream closed, failed or was given up. Nothing is sent to it any more."""
         self._handle(self._on_environment_gone, reason)
+
+    def datalog_lost(self, reason: str) -> None:
+        """The datalog takes no more samples, and the trial is not to go on without."""
+        self._handle(self._course.end, texts.datalog_lost(reason), texts.DATALOG_LOST)
 
     def timer_fired(self, timer: Timer) -> None:
         """A timer that was started is due."""
@@ -270,13 +282,13 @@ class Trial:
 
     def _on_violation(self, actor: Participant, what: str) -> None:
         logger.warning("trial [%s]: [%s] %s: takes part no more", self.trial_id, actor.name, what)
-        self._course.lose(actor, Standing.DISENGAGED, texts.protocol_error(f"[{actor.name}] {what}"))
+        self._course.lose(actor, Standing.DISENGAGED, Loss.VIOLATION, texts.protocol_error(f"[{actor.name}] {what}"))
 
     def _on_actor_gone(self, index: int, reason: str) -> None:
         actor = self._cast.actors[index]
         if actor.standing is not Standing.GONE:
             logger.debug("trial [%s]: [%s] is gone: %s", self.trial_id, actor.name, reason)
-            self._course.lose(actor, Standing.GONE)
+            self._course.lose(actor, Standing.GONE, Loss.DISCONNECTED)
 
     # Environment
 

@@ -10,7 +10,7 @@ from cogment_core import rpc
 from cogment_core.api.common_pb2 import TrialParams
 from cogment_core.api.hooks_pb2 import PreTrialParams
 from cogment_core.api.hooks_pb2_grpc import TrialHooksSPStub
-from cogment_core.endpoints import ServiceType, parse_url
+from cogment_core.endpoints import ServiceType, parse_url, redact_url
 from cogment_core.errors import RpcError
 from cogment_services.orchestrator.resolve import Resolver
 from cogment_services.refusals import Refusal
@@ -53,14 +53,14 @@ class Hooks:
         return params
 
     async def _call(self, url: str, params: TrialParams, metadata: Sequence[tuple[str, str]]) -> TrialParams:
-        route = self._resolver.service("a pre-trial hook", url, ServiceType.HOOK)
         try:
+            route = await self._resolver.service("a pre-trial hook", url, ServiceType.HOOK)
             async with route.channel("cogmentAPI.TrialHooksSP") as channel:
                 reply: PreTrialParams = await rpc.call_unary(
                     TrialHooksSPStub(channel).OnPreTrial,
                     PreTrialParams(params=params),
                     method=_METHOD,
-                    target=url,
+                    target=redact_url(url),
                     metadata=metadata,
                     timeout=HOOK_TIMEOUT,
                 )

@@ -17,10 +17,14 @@ from cogment_services.orchestrator.datalog import DatalogStream
 from cogment_services.orchestrator.engine import Trial
 from cogment_services.orchestrator.host import Host
 from cogment_services.orchestrator.peers import ClientPeer
+from cogment_services.orchestrator.sample_queue import SampleQueue
 from cogment_services.orchestrator.world import Routes, TrialWorld
 from cogment_services.refusals import Refusal
 
 __all__ = ["HostedTrial"]
+
+NOT_STARTED = "it was not started"
+"""Why a trial ended that did not get as far as its participants."""
 
 
 class HostedTrial:
@@ -53,6 +57,7 @@ class HostedTrial:
         self._world: TrialWorld | None = None
         self._preparing: asyncio.Task[None] | None = None
         self._end_requested = False
+        self._observer = host.observer(trial_id)
         self.enter(INITIALIZING)
 
     @property
@@ -68,11 +73,15 @@ class HostedTrial:
     def enter(self, state: TrialState.ValueType) -> None:
         """The trial is now in ``state``."""
         before, self._state = self._state, state
+        reason = ""
         if state == ENDED:
             self._duration = self.duration
+            reason = NOT_STARTED
             if self._engine is not None:
                 self._tick_id = self._engine.tick_id
+                reason = self._engine.end_reason
             self._engine = self._world = None
+        self._observer.entered(state, reason)
         self._on_state(self, before)
 
     async def prepare(self, work: Coroutine[Any, Any, None]) -> None:
@@ -96,6 +105,7 @@ class HostedTrial:
     def run(self, params: TrialParams, routes: Routes) -> None:
         """Run the trial, with parameters that are final."""
         self._params = params
+        self._observer.began([actor.actor_class for actor in params.actors])
         world = TrialWorld(self.trial_id, routes, host=self._host, on_state=self.enter)
         engine = Trial(
             self.trial_id,
@@ -106,22 +116,29 @@ class HostedTrial:
             logged=routes.datalog is not None,
             limits=self._host.limits,
             created=self._created,
-            on_tick=self._host.metrics.on_tick,
+            observer=self._observer,
         )
         self._engine, self._world = engine, world
-        world.run(engine, None if routes.datalog is None else self._open_datalog(params, routes.datalog))
+        datalog = None if routes.datalog is None else self._open_datalog(params, routes.datalog, world.datalog_lost)
+        world.run(engine, datalog)
         if self._end_requested:
             world.terminate(hard=False)
 
-    def _open_datalog(self, params: TrialParams, route: Route) -> DatalogStream:
+    def _open_datalog(self, params: TrialParams, route: Route, on_lost: Callable[[str], None]) -> DatalogStream:
+        host = self._host
+        limits = host.limits
         return DatalogStream(
             self.trial_id,
             params,
             route,
             self.user_id,
-            pumps=self._host.pumps,
-            listeners=self._host.peers,
-            on_drop=self._host.metrics.sample_dropped,
+            queue=SampleQueue(limits.datalog_samples, limits.datalog_bytes, host.sample_budget),
+            policy=host.datalog_policy,
+            pumps=host.pumps,
+            listeners=host.peers,
+            on_dropped=host.metrics.samples_dropped,
+            on_reconnect=host.metrics.datalog_reconnects,
+            on_lost=on_lost,
         )
 
     def terminate(self, *, hard: bool, details: str | None = None) -> None:

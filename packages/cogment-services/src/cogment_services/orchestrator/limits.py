@@ -2,12 +2,22 @@
 
 from __future__ import annotations
 
+import enum
 from dataclasses import dataclass
 
-__all__ = ["Allowance", "Limits", "deliveries"]
+__all__ = ["Allowance", "DatalogPolicy", "Limits", "deliveries"]
 
-BYTES_PER_DELIVERY = 16_384
+BYTES_PER_DELIVERY = 4_096
 """A large payload counts as one more delivery for each block of this size."""
+
+
+class DatalogPolicy(enum.Enum):
+    """What happens to a trial whose datalog does not take its samples, when there is no room for more of them."""
+
+    STOP = "stop"
+    """The trial ends, so that no sample is missing among those that the datalog gets once it is back."""
+    DROP = "drop"
+    """The trial goes on; samples are dropped and counted, and the next one that is sent says how many."""
 
 
 @dataclass(frozen=True)
@@ -24,6 +34,14 @@ class Limits:
     """Reward sources that may wait for one receiver's next observation."""
     sample_records: int = 100_000
     """Rewards and messages that are logged in one sample."""
+    delivered_bytes: int = 256 * 1024 * 1024
+    """Size of an observation, a reward or a message, times its receivers."""
+    datalog_samples: int = 10_000
+    """Samples that may wait for the datalog."""
+    datalog_bytes: int = 64 * 1024 * 1024
+    """Bytes of samples that may wait for the datalog."""
+    datalog_total_bytes: int = 1024 * 1024 * 1024
+    """Bytes of samples that may wait for the datalogs of all trials together."""
     environment_connection: float = 0.0
     """Seconds that the environment has to be ready. 0: whatever ``max_inactivity`` allows; some load for minutes."""
     environment_ack: float = 60.0

@@ -1,4 +1,4 @@
-"""Prometheus metrics of an Orchestrator.
+"""Prometheus metrics of an Orchestrator. Labels have few values, and none that callers choose.
 
 ``prometheus_client`` takes long to import: without a registry it never is.
 """
@@ -6,32 +6,44 @@
 from __future__ import annotations
 
 import time
-from collections.abc import Callable, Generator
+from collections.abc import Generator
 from contextlib import contextmanager
 from typing import TYPE_CHECKING
+from weakref import WeakKeyDictionary
 
 from cogment_core.api.common_pb2 import UNKNOWN, TrialState
+from cogment_services.orchestrator.observer import Loss, TrialObserver
+from cogment_services.orchestrator.traffic import Traffic, TrialMeter
 
 if TYPE_CHECKING:
     from prometheus_client import CollectorRegistry
+
+    from cogment_services.orchestrator.sample_queue import ByteBudget
 
 __all__ = ["OrchestratorMetrics"]
 
 
 class OrchestratorMetrics:
-    """What an Orchestrator counts and measures.
+    """What an Orchestrator counts and measures, together with others that use the same registry.
 
     Args:
         registry: Where the metrics are kept; None for no metrics.
     """
 
     def __init__(self, registry: CollectorRegistry | None) -> None:
-        self._collectors = None if registry is None else _Collectors(registry)
+        self._collectors = None if registry is None else _collectors(registry)
 
-    @property
-    def on_tick(self) -> Callable[[float], None] | None:
-        """To be called with the seconds between two action sets of a trial; None if nobody wants to know."""
-        return None if self._collectors is None else self._collectors.tick.observe
+    def trial(self) -> TrialObserver | None:
+        """What is to watch a new trial; None if nobody wants to know."""
+        collectors = self._collectors
+        if collectors is None:
+            return None
+        return TrialMeter(collectors.traffic, on_tick=collectors.tick.observe, on_loss=collectors.count_loss)
+
+    def watch_samples(self, budget: ByteBudget) -> None:
+        """Show what is counted in ``budget``."""
+        if self._collectors is not None:
+            self._collectors.traffic.budgets.append(budget)
 
     def state_changed(self, before: TrialState.ValueType, after: TrialState.ValueType) -> None:
         """A trial went from one state to another; UNKNOWN stands for its being unknown to the Orchestrator."""
@@ -46,10 +58,15 @@ class OrchestratorMetrics:
         if self._collectors is not None:
             self._collectors.trial.observe(seconds)
 
-    def sample_dropped(self) -> None:
-        """A sample could not be sent to its datalog."""
+    def samples_dropped(self, count: int) -> None:
+        """So many samples were not sent to their datalog, or not acknowledged by it."""
         if self._collectors is not None:
-            self._collectors.dropped.inc()
+            self._collectors.dropped.inc(count)
+
+    def datalog_reconnects(self) -> None:
+        """A datalog is connected to again."""
+        if self._collectors is not None:
+            self._collectors.traffic.reconnects += 1
 
     @contextmanager
     def collecting_garbage(self) -> Generator[None, None, None]:
@@ -73,4 +90,30 @@ class _Collectors:
             f"{prefix}garbage_collection_duration_seconds", "Seconds to forget ended trials", registry=registry
         )
         self.trials = Gauge(f"{prefix}trials", "Trials in memory, by state", ("state",), registry=registry)
-        self.dropped = Counter(f"{prefix}datalog_dropped_samples", "Samples not sent to a datalog", registry=registry)
+        self.dropped = Counter(
+            f"{prefix}datalog_dropped_samples", "Samples that a datalog did not get", registry=registry
+        )
+        self.lost = Counter(
+            f"{prefix}lost_participants",
+            "Actors and environments that were lost before the end",
+            ("participant", "cause"),
+            registry=registry,
+        )
+        for loss in Loss:  # a metric that is there from the start can be watched for its first change
+            self.lost.labels("actor", loss.value)
+            self.lost.labels("environment", loss.value)
+        self.traffic = Traffic()
+        registry.register(self.traffic)
+
+    def count_loss(self, participant: str, loss: Loss) -> None:
+        self.lost.labels(participant, loss.value).inc()
+
+
+_shared: WeakKeyDictionary[CollectorRegistry, _Collectors] = WeakKeyDictionary()
+
+
+def _collectors(registry: CollectorRegistry) -> _Collectors:
+    """The collectors in ``registry``, which takes each name once: made by the first who asks."""
+    if registry not in _shared:
+        _shared[registry] = _Collectors(registry)
+    return _shared[registry]

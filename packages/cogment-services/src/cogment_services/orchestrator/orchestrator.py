@@ -3,34 +3,42 @@
 from __future__ import annotations
 
 import asyncio
-from collections.abc import Iterable
+from collections.abc import Coroutine, Iterable
 from pathlib import Path
 from types import TracebackType
-from typing import TYPE_CHECKING, Protocol, TypeVar
+from typing import TYPE_CHECKING, Any, Protocol, TypeVar
 
 from cogment_core.api.common_pb2 import TrialParams
 from cogment_core.api.orchestrator_pb2_grpc import (
     add_ClientActorSPServicer_to_server,
     add_TrialLifecycleSPServicer_to_server,
 )
+from cogment_core.directory import Directory
+from cogment_core.directory_settings import directory_address
 from cogment_core.endpoints import Endpoint
+from cogment_core.errors import UsageError
 from cogment_core.inprocess import InProcessEndpoint, InProcessServer
+from cogment_core.join_tokens import JoinTokens
 from cogment_core.parameters import TrialParameters
 from cogment_services.listener import Service
+from cogment_services.orchestrator.attached import AttachedComponents
 from cogment_services.orchestrator.channels import PeerChannels
 from cogment_services.orchestrator.client_actor import ClientActorService
 from cogment_services.orchestrator.hooks import Hooks
 from cogment_services.orchestrator.host import Host
-from cogment_services.orchestrator.limits import Limits
+from cogment_services.orchestrator.limits import DatalogPolicy, Limits
 from cogment_services.orchestrator.listeners import Listeners
 from cogment_services.orchestrator.metrics import OrchestratorMetrics
 from cogment_services.orchestrator.params_file import load_params_file
-from cogment_services.orchestrator.resolve import AttachedComponents, EndpointPolicy, Resolver, allow_public_addresses
+from cogment_services.orchestrator.policy import EndpointPolicy, Gate, allow_public_addresses
+from cogment_services.orchestrator.resolve import Resolver
 from cogment_services.orchestrator.service import LifecycleService
+from cogment_services.orchestrator.traces import TrialTraces
 from cogment_services.orchestrator.trials import Trials
 from cogment_services.tls import Tls
 
 if TYPE_CHECKING:
+    from opentelemetry.trace import TracerProvider
     from prometheus_client import CollectorRegistry
 
     from cogment_core.implementations import Component
@@ -80,13 +88,25 @@ class Orchestrator:
         tls: For mutual TLS, in both directions.
         gc_frequency: How many trials are started before those that have ended are forgotten.
         max_trials: How many trials may run at the same time.
-        endpoint_policy: Which addresses trials may use.
+        endpoint_policy: Which addresses trials may use, those that the Directory knows included. Whatever it says,
+            addresses of this Orchestrator itself are refused, and names that lead to a link-local address.
+        directory: The Directory, where components are looked for that are not attached: an address, as an endpoint or
+            as text, which is connected to as all else is.
+        directory_token: What the Directory lets us in with.
         limits: Bounds of each trial.
+        datalog_policy: What happens to a trial when there is no room for more samples that its datalog does not take:
+            ``"stop"`` ends it, ``"drop"`` lets it go on and drops samples. See `DatalogPolicy`; the room is part of
+            the ``limits``.
+        join_key: Secret of at least 16 bytes: client actors have to show a token that was made with it, see
+            `cogment_core.join_tokens`. None lets in who comes.
         prometheus_registry: Where metrics are kept; None for no metrics.
-        grace: Seconds that trials have to end when the ``async with`` block does.
+        tracer_provider: Where OpenTelemetry spans of trials go; None for no traces. Whose it is shuts it down.
+        grace: Seconds that trials have to end, and datalogs to take their samples, when the ``async with`` block does.
 
     Raises:
-        UsageError: The file of parameters cannot be read, or is wrong.
+        EndpointError: The endpoint of the Directory, or of a hook, cannot be used.
+        UsageError: The file of parameters cannot be read, or is wrong; there is no such policy; or the key is too
+            short.
     """
 
     def __init__(
@@ -101,22 +121,34 @@ class Orchestrator:
         gc_frequency: int = 10,
         max_trials: int = 10_000,
         endpoint_policy: EndpointPolicy = allow_public_addresses,
+        directory: Endpoint | str | None = None,
+        directory_token: str | None = None,
         limits: Limits | None = None,
+        datalog_policy: DatalogPolicy | str = DatalogPolicy.STOP,
+        join_key: bytes | str | None = None,
         prometheus_registry: CollectorRegistry | None = None,
+        tracer_provider: TracerProvider | None = None,
         grace: float = 5.0,
     ) -> None:
         self._grace = grace
-        self._host = Host(limits or Limits(), OrchestratorMetrics(prometheus_registry))
+        metrics = OrchestratorMetrics(prometheus_registry)
+        traces = None if tracer_provider is None else TrialTraces(tracer_provider)
+        self._host = Host(limits or Limits(), metrics, _as_policy(datalog_policy), traces)
         self._channels = PeerChannels()
         self._attached = AttachedComponents()
         outgoing = tls.outgoing() if tls is not None else Endpoint()
-        resolver = Resolver(self._channels, self._attached, outgoing, endpoint_policy)
+        self._directory = _as_directory(directory, directory_token, outgoing)
+        gate = Gate(endpoint_policy, lambda: {self.port, self.actor_port} - {0})
+        resolver = Resolver(self._channels, self._attached, outgoing, gate, self._directory)
         self._hooks = Hooks(hooks, resolver)
         self._trials = Trials(
             _as_proto(params), self._hooks, resolver, self._host, gc_frequency=gc_frequency, max_trials=max_trials
         )
         lifecycle = Service(LIFECYCLE, add_TrialLifecycleSPServicer_to_server, LifecycleService(self._trials))
-        client_actors = Service(CLIENT_ACTOR, add_ClientActorSPServicer_to_server, ClientActorService(self._trials))
+        tokens = None if join_key is None else JoinTokens(join_key)
+        client_actors = Service(
+            CLIENT_ACTOR, add_ClientActorSPServicer_to_server, ClientActorService(self._trials, tokens)
+        )
         self._server = InProcessServer("orchestrator")
         for service in (lifecycle, client_actors):
             service.mount(self._server)
@@ -175,7 +207,8 @@ class Orchestrator:
     async def close(self, grace: float | None = None) -> None:
         """Stop: start no more trials, end those that run, and let go of everything.
 
-        Trials have ``grace`` seconds to end with their current tick, then they are ended as they are. Called again,
+        Trials have ``grace`` seconds to end with their current tick, then they are ended as they are. What is left of
+        the grace is for datalogs that have not acknowledged all samples yet. Called again,
         it waits for the same end, with no more patience if ``grace`` is 0.
 
         Args:
@@ -189,10 +222,12 @@ class Orchestrator:
         await asyncio.shield(self._closing)
 
     async def _close(self, grace: float) -> None:
+        until = asyncio.get_running_loop().time() + grace
         await self._listeners.announce_end()
         self._trials.stop()
-        await self._wait_for_trials(grace)
+        await self._wait(self._trials.wait_idle(), until)
         self._trials.kill()
+        await self._wait(self._host.pumps.wait(grace), until)
         await self._say_last_words()
         self._trials.watchers.close()
         await self._listeners.close(LAST_WORDS / 2)
@@ -200,13 +235,16 @@ class Orchestrator:
         for tasks in (self._host.pumps, self._host.farewells, self._host.peers):
             await tasks.close()
         await self._channels.close()
+        if self._directory is not None:
+            await self._directory.close()
 
-    async def _wait_for_trials(self, grace: float) -> None:
-        """Wait until all trials have ended, nobody has patience any more, or the grace is over."""
+    async def _wait(self, work: Coroutine[Any, Any, object], until: float) -> None:
+        """Wait until ``work`` is done, nobody has patience any more, or the grace is over."""
         loop = asyncio.get_running_loop()
-        waits = {loop.create_task(self._trials.wait_idle()), loop.create_task(self._patience.wait())}
+        waits = {loop.create_task(work), loop.create_task(self._patience.wait())}
+        left = max(0.0, until - loop.time())
         try:
-            await asyncio.wait(waits, timeout=grace, return_when=asyncio.FIRST_COMPLETED)
+            await asyncio.wait(waits, timeout=left, return_when=asyncio.FIRST_COMPLETED)
         finally:
             for wait in waits:
                 wait.cancel()
@@ -230,6 +268,22 @@ class Orchestrator:
         self, kind: type[BaseException] | None, error: BaseException | None, traceback: TracebackType | None
     ) -> None:
         await self.close()
+
+
+def _as_directory(given: Endpoint | str | None, token: str | None, outgoing: Endpoint) -> Directory | None:
+    if given is None:
+        return None
+    if isinstance(given, str):
+        given = outgoing.with_url(given)
+    return Directory(directory_address("directory", given), token)
+
+
+def _as_policy(policy: DatalogPolicy | str) -> DatalogPolicy:
+    try:
+        return DatalogPolicy(policy)
+    except ValueError:
+        policies = " or ".join(repr(policy.value) for policy in DatalogPolicy)
+        raise UsageError(f"datalog_policy is {policy!r}, it has to be {policies}") from None
 
 
 def _as_proto(params: TrialParameters | TrialParams | str | Path | None) -> TrialParams:

@@ -8,7 +8,13 @@ from __future__ import annotations
 
 import base64
 import binascii
+import errno
+import io
 import math
+import os
+import select
+import stat
+import time
 from pathlib import Path
 from typing import Any, NamedTuple
 
@@ -23,6 +29,9 @@ __all__ = ["DEFAULT_MAX_INACTIVITY", "load_params_file", "parse_params"]
 
 DEFAULT_MAX_INACTIVITY = 30
 """Seconds of inactivity that a file allows if it does not say."""
+
+PIPE_TIMEOUT = 10.0
+"""Seconds that there are for all of a file that is a pipe."""
 
 _SECTION = "trial_params"
 _TRUE = frozenset({"true", "t", "yes", "y", "1"})
@@ -43,13 +52,43 @@ def load_params_file(path: str | Path) -> TrialParams:
         UsageError: The file cannot be read, or its content is wrong; says which line and which key.
     """
     try:
-        with open(path, "rb") as file:
-            text = file.read(MAX_BYTES + 1).decode("utf-8-sig")
+        text = _read(path).decode("utf-8-sig")
     except OSError as error:
         raise UsageError(f"the parameters file {str(path)!r} cannot be read: {error.strerror}") from error
     except UnicodeDecodeError as error:
         raise UsageError(f"{path}: not a text in UTF-8, or longer than {MAX_BYTES // 1024} kB") from error
     return parse_params(text, str(path))
+
+
+def _read(path: str | Path) -> bytes:
+    """The first bytes of a file or pipe, one more than `MAX_BYTES` at most.
+
+    Shells give the output of a program as a pipe: ``--params <(make_params)``. One that nobody writes to must not hold
+    up the start for ever, as it would if it were opened and read in the usual way.
+    """
+    descriptor = os.open(path, os.O_RDONLY | getattr(os, "O_NONBLOCK", 0) | getattr(os, "O_BINARY", 0))
+    with open(descriptor, "rb", buffering=0) as file:
+        if stat.S_ISDIR(os.fstat(descriptor).st_mode):
+            raise IsADirectoryError(errno.EISDIR, os.strerror(errno.EISDIR))
+        until = time.monotonic() + PIPE_TIMEOUT
+        read = bytearray()
+        while len(read) <= MAX_BYTES:
+            _wait_for_more(file, until)
+            chunk = file.read(MAX_BYTES + 1 - len(read))
+            if chunk == b"":
+                break
+            read += chunk or b""  # None: there was nothing to read after all
+        return bytes(read)
+
+
+def _wait_for_more(file: io.FileIO, until: float) -> None:
+    """Wait until there is something to read, or the end. A regular file never has to be waited for."""
+    if stat.S_ISREG(os.fstat(file.fileno()).st_mode):
+        return
+    waiting = select.poll()
+    waiting.register(file, select.POLLIN)
+    if not waiting.poll(max(0.0, until - time.monotonic()) * 1000):
+        raise TimeoutError(errno.ETIMEDOUT, f"it is a pipe that nobody has written all to for {PIPE_TIMEOUT:g} s")
 
 
 def parse_params(text: str, source: str = "parameters") -> TrialParams:

@@ -6,7 +6,7 @@ import asyncio
 from collections.abc import Callable
 from typing import Any, Protocol
 
-from cogment_core.duplex import BACKLOG_LIMIT, Duplex, of_call
+from cogment_core.duplex import BACKLOG_BYTES, BACKLOG_LIMIT, Duplex, of_call
 from cogment_core.errors import BacklogError, CogmentError
 from cogment_core.logs import logger
 from cogment_core.tasks import TaskOwner
@@ -57,6 +57,7 @@ class ServicePeer:
         "_task",
         "_trial_id",
         "_waiting",
+        "_waiting_bytes",
         "_what",
     )
 
@@ -80,6 +81,7 @@ class ServicePeer:
         self._on_gone: Callable[[str], None] | None = on_gone
         self._farewells = farewells
         self._waiting: list[Any] = []
+        self._waiting_bytes = 0
         self._duplex: Duplex[Any, Any] | None = None
         failure: Exception | None = None
         if route.local is not None:
@@ -110,10 +112,11 @@ class ServicePeer:
             self._farewells.spawn(self._complete(self._duplex), what=f"release of {self._what}")
 
     def _wait_for_stream(self, message: Any) -> None:
-        if len(self._waiting) < BACKLOG_LIMIT:
+        self._waiting_bytes += message.ByteSize()
+        if len(self._waiting) < BACKLOG_LIMIT and self._waiting_bytes <= BACKLOG_BYTES:
             self._waiting.append(message)
         else:
-            self._gone(f"{BACKLOG_LIMIT} messages wait for the stream to open")
+            self._gone(f"{len(self._waiting)} messages, {self._waiting_bytes} bytes wait for the stream to open")
 
     async def _run(self, route: Route, service: str, failure: Exception | None) -> None:
         try:

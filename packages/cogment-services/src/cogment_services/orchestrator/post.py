@@ -9,6 +9,7 @@ from cogment_core.api.environment_pb2 import EnvRunTrialInput
 from cogment_services.orchestrator.complaints import Complaints
 from cogment_services.orchestrator.effects import Effects
 from cogment_services.orchestrator.limits import Allowance, Limits, deliveries
+from cogment_services.orchestrator.observer import TrialObserver
 from cogment_services.orchestrator.participants import Participant, Standing
 from cogment_services.orchestrator.routing import Roster
 from cogment_services.orchestrator.samples import SampleBuffer
@@ -33,6 +34,7 @@ class Post:
         samples: Where all is logged, None for a trial without a datalog.
         complaints: Takes what cannot be delivered.
         limits: How much may wait.
+        observer: Told what is passed on.
     """
 
     __slots__ = (
@@ -41,6 +43,7 @@ class Post:
         "_effects",
         "_environment",
         "_limits",
+        "_observer",
         "_roster",
         "_samples",
         "_step",
@@ -55,6 +58,7 @@ class Post:
         samples: SampleBuffer | None,
         complaints: Complaints,
         limits: Limits,
+        observer: TrialObserver,
     ) -> None:
         self._step = step
         self._actors = actors
@@ -63,6 +67,7 @@ class Post:
         self._samples = samples
         self._complaints = complaints
         self._limits = limits
+        self._observer = observer
         self._roster = Roster([(actor.name, actor.actor_class) for actor in actors])
 
     def reward(self, sender: str, reward: Reward, allowance: Allowance | None, *, deliver: bool) -> None:
@@ -83,10 +88,11 @@ class Post:
         receivers = self._roster.receivers(reward.receiver_name) if in_sync else ()
         if not self._allows(sender, allowance, reward, len(receivers), len(reward.sources)):
             return
+        self._observer.rewarded()
         if in_sync:
             self._take_in_sync(sender, reward, receivers, deliver=deliver)
         elif self._samples is not None:
-            self._samples.add_late_reward(reward, self._effects.timestamp())
+            self._samples.add_late_reward(reward, sender, self._effects.timestamp())
 
     def _take_in_sync(self, sender: str, reward: Reward, receivers: Sequence[int], *, deliver: bool) -> None:
         if not receivers:
@@ -123,6 +129,7 @@ class Post:
         receivers = self._roster.receivers(message.receiver_name)
         if not self._allows(sender, allowance, message, len(receivers), 1):
             return
+        self._observer.messaged()
         if receivers:
             for index in receivers:
                 self._pass_to_actor(sender, message, self._actors[index])
@@ -161,9 +168,14 @@ class Post:
     def _allows(
         self, sender: str, allowance: Allowance | None, item: Reward | Message, receivers: int, units: int
     ) -> bool:
+        size = item.ByteSize()
+        if receivers * size > self._limits.delivered_bytes:
+            text = "sent %d bytes to %d receivers, more than %d in all: dropped"
+            self._complaints.note(sender, text, size, receivers, self._limits.delivered_bytes)
+            return False
         if allowance is None:
             return True
-        cost = deliveries(receivers, units, item.ByteSize())
+        cost = deliveries(receivers, units, size)
         if allowance.take(cost, self._step.tick, self._effects.now()):
             return True
         self._complaints.note(sender, "sends more rewards and messages than it may: dropped")

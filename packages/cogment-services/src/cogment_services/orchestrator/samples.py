@@ -54,22 +54,20 @@ class SampleBuffer:
     def add_reward(self, reward: Reward, sender: str | None) -> None:
         """Log a reward of the open tick as it came; ``sender`` goes into its sources, unless None."""
         if self._has_room(self._held[-1]):
-            logged = self._held[-1].rewards.add()
-            logged.CopyFrom(reward)
-            if sender is not None:
-                for source in logged.sources:
-                    source.sender_name = sender
+            self._add_reward(self._held[-1], reward, sender)
 
-    def add_late_reward(self, reward: Reward, timestamp: int) -> None:
-        """Log a reward of a past tick as it came: in that tick's sample, or in one of its own if that is gone."""
+    def add_late_reward(self, reward: Reward, sender: str, timestamp: int) -> None:
+        """Log a reward of a past tick, from ``sender``: in that tick's sample, or in one of its own if that is gone."""
         position = reward.tick_id - self._held[0].info.tick_id
         if position < 0:
             info = SampleInfo(
                 out_of_sync=True, tick_id=reward.tick_id, timestamp=timestamp, special_events=[OUT_OF_SYNC]
             )
-            self._sink(DatalogSample(info=info, rewards=[reward]))
+            late = DatalogSample(info=info)
+            self._add_reward(late, reward, sender)
+            self._sink(late)
         elif self._has_room(self._held[position]):
-            self._held[position].rewards.append(reward)
+            self._add_reward(self._held[position], reward, sender)
 
     def add_message(self, message: Message, sender: str) -> None:
         """Log a message as it came, with its sender."""
@@ -112,6 +110,14 @@ class SampleBuffer:
         """Let go of all samples."""
         while self._held:
             self._sink(self._held.popleft())
+
+    @staticmethod
+    def _add_reward(sample: DatalogSample, reward: Reward, sender: str | None) -> None:
+        logged = sample.rewards.add()
+        logged.CopyFrom(reward)
+        if sender is not None:
+            for source in logged.sources:
+                source.sender_name = sender
 
     def _has_room(self, sample: DatalogSample) -> bool:
         if len(sample.rewards) + len(sample.messages) < self._records:

@@ -78,8 +78,8 @@ class LifecycleService(TrialLifecycleSPServicer):
             await refuse(context, Refusal(grpc.StatusCode.INVALID_ARGUMENT, text))
         watcher = Watcher(request.filter, request.full_info)
         watchers = self._trials.watchers
-        watchers.add(watcher, self._trials)
         try:
+            watchers.add(watcher, self._trials)
             await context.send_initial_metadata(())  # tells the watcher that from here on it misses nothing
             async for entry in watcher:
                 yield entry

@@ -9,6 +9,7 @@ from collections.abc import Iterable
 
 __all__ = [
     "ACTORS_NOT_READY",
+    "DATALOG_LOST",
     "ENVIRONMENT_ENDED",
     "ENVIRONMENT_LOST",
     "ENVIRONMENT_NOT_ACKED",
@@ -22,8 +23,10 @@ __all__ = [
     "SOFT_END",
     "STALE",
     "actor_lost",
+    "datalog_lost",
     "forced",
     "protocol_error",
+    "samples_lost",
     "unavailable",
 ]
 
@@ -36,6 +39,11 @@ ENVIRONMENT_NOT_READY = "Failed to initialize environment"
 ENVIRONMENT_NOT_ACKED = "Environment failed to end properly"
 ENVIRONMENT_STREAM_FAILED = "Action processing requirement failure [Environment stream failure]"
 FAILURE = "Orchestrator failure"
+
+
+def datalog_lost(reason: str) -> str:
+    """The trial cannot go on without losing samples."""
+    return f"{DATALOG_LOST}: {reason}"
 
 
 def unavailable(actors: Iterable[str], tick: int) -> str:
@@ -58,6 +66,7 @@ def forced(details: str) -> str:
 
 
 ENVIRONMENT_LOST = "ENVIRONMENT_LOST"
+DATALOG_LOST = "DATALOG_LOST"
 
 
 def actor_lost(name: str) -> str:
@@ -68,3 +77,8 @@ def actor_lost(name: str) -> str:
 def protocol_error(what: str) -> str:
     """A participant broke the protocol."""
     return f"PROTOCOL_ERROR: {what}"
+
+
+def samples_lost(count: int) -> str:
+    """There are samples missing before this one: the datalog did not take them in time."""
+    return f"SAMPLES_LOST:{count}"

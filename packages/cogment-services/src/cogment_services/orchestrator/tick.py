@@ -28,11 +28,13 @@ class LockStep:
         actors: All actors of the trial.
         effects: Takes what is sent to them.
         complaints: Takes what they do wrong.
+        delivered_bytes: How many bytes of observations one tick may have, all actors together.
     """
 
     __slots__ = (
         "_actors",
         "_complaints",
+        "_delivered_bytes",
         "_in_order",
         "_send",
         "answered",
@@ -42,11 +44,14 @@ class LockStep:
         "waiting",
     )
 
-    def __init__(self, actors: tuple[Participant, ...], effects: Effects, complaints: Complaints) -> None:
+    def __init__(
+        self, actors: tuple[Participant, ...], effects: Effects, complaints: Complaints, delivered_bytes: int
+    ) -> None:
         self._actors = actors
         self._in_order = list(range(len(actors)))
         self._send = effects.send_actor
         self._complaints = complaints
+        self._delivered_bytes = delivered_bytes
         self.tick = -1
         """The current tick; -1 before the first observations."""
         self.waiting = 0
@@ -62,7 +67,7 @@ class LockStep:
         """What each actor is to observe, in their order, if ``observations`` are right for the next tick.
 
         Raises:
-            ProtocolError: They are for another tick, or do not say what each actor observes.
+            ProtocolError: They are for another tick, do not say what each actor observes, or are too large.
         """
         tick = observations.tick_id
         if tick != ANY_TICK and tick != self.tick + 1:
@@ -76,7 +81,11 @@ class LockStep:
         for place in places:
             if not 0 <= place < len(payloads):
                 raise ProtocolError(f"actors_map points to observation {place} of {len(payloads)}")
-        return [payloads[place] for place in places]
+        contents = [payloads[place] for place in places]
+        size = sum(map(len, contents))
+        if size > self._delivered_bytes:  # a few payloads for many actors: each gets a copy
+            raise ProtocolError(f"observations of {size} bytes for all actors, more than {self._delivered_bytes}")
+        return contents
 
     def observe(self, contents: list[bytes], timestamp: int, *, final: bool) -> None:
         """Begin the next tick: give each actor that takes part its rewards, then its observation.

@@ -111,7 +111,7 @@ class Trials:
             complete_parameters(params, self._host.limits)
         except ParametersError as error:
             raise Refusal(grpc.StatusCode.INVALID_ARGUMENT, str(error)) from error
-        trial.run(params, self._resolver.routes(params))
+        trial.run(params, await self._resolver.routes(params))
 
     async def _params(self, trial: HostedTrial, request: TrialStartRequest) -> TrialParams:
         params = TrialParams()  # of our own: a request of this process is the sender's
@@ -144,8 +144,9 @@ class Trials:
                     self._forget(trial)
 
     def _forget(self, trial: HostedTrial) -> None:
-        del self._trials[trial.trial_id]
-        self._host.metrics.state_changed(trial.state, UNKNOWN)
+        if self._trials.get(trial.trial_id) is trial:  # else it was forgotten, and its id may be another one's by now
+            del self._trials[trial.trial_id]
+            self._host.metrics.state_changed(trial.state, UNKNOWN)
 
     def terminate(self, trial_ids: Iterable[str], *, hard: bool) -> None:
         """End these trials; those that are not known are passed over."""

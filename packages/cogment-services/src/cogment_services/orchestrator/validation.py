@@ -4,7 +4,7 @@ from __future__ import annotations
 
 import math
 
-from cogment_core.api.common_pb2 import ActorParams, TrialParams
+from cogment_core.api.common_pb2 import ActorParams, DatalogParams, EnvironmentParams, TrialParams
 from cogment_core.endpoint_urls import DiscoverUrl, parse_url
 from cogment_core.errors import CogmentError, EndpointError
 from cogment_core.logs import logger
@@ -27,11 +27,13 @@ class ParametersError(CogmentError):
 def complete_parameters(params: TrialParams, limits: Limits = _DEFAULT_LIMITS) -> None:
     """Fill in what was left out of ``params``, in place, and check what can be checked without reaching anything.
 
-    Where endpoints lead is for those who use them.
+    Where endpoints lead is for those who use them. White space around them is taken away: an endpoint that has nothing
+    else is left out.
 
     Raises:
         ParametersError: They cannot be run. It says which parameter is wrong and what would be right.
     """
+    _strip_endpoints(params)
     if not params.environment.name:
         params.environment.name = DEFAULT_ENVIRONMENT_NAME
     _check_text("environment: name", params.environment.name)
@@ -47,6 +49,13 @@ def complete_parameters(params: TrialParams, limits: Limits = _DEFAULT_LIMITS) -
         if actor.name in taken:
             raise ParametersError(f"actors[{index}]: the name [{actor.name}] is that of {taken[actor.name]}")
         taken[actor.name] = f"actors[{index}]"
+
+
+def _strip_endpoints(params: TrialParams) -> None:
+    parts: list[EnvironmentParams | DatalogParams | ActorParams] = [params.environment, params.datalog, *params.actors]
+    for part in parts:
+        if part.endpoint != part.endpoint.strip():
+            part.endpoint = part.endpoint.strip()
 
 
 def _buffered_ticks(asked: int, limits: Limits) -> int:
@@ -84,7 +93,7 @@ def _check_seconds(where: str, what: str, seconds: float) -> None:
 def _check_discoverable(where: str, endpoint: str, **properties: str) -> None:
     """Properties that a Directory is asked with have to fit into a URL; other endpoints do not use them so."""
     try:
-        url = parse_url(endpoint.strip() or _ANYWHERE)
+        url = parse_url(endpoint or _ANYWHERE)
     except EndpointError as error:
         raise ParametersError(f"{where}: {error}") from None
     if not (isinstance(url, DiscoverUrl) and url.from_context):

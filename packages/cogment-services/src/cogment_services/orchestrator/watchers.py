@@ -14,7 +14,10 @@ from cogment_core.api.common_pb2 import TrialState
 from cogment_core.api.orchestrator_pb2 import TrialInfo, TrialListEntry
 from cogment_core.errors import BacklogError
 
-__all__ = ["QUEUE_LIMIT", "Watchable", "Watcher", "Watchers"]
+__all__ = ["QUEUE_LIMIT", "WATCHER_LIMIT", "Watchable", "Watcher", "Watchers"]
+
+WATCHER_LIMIT = 5_000
+"""How many may watch at the same time: each of them is told of each trial."""
 
 QUEUE_LIMIT = 50_000
 """How many entries may wait for a watcher before only the newest of each trial is kept."""
@@ -106,7 +109,13 @@ class Watchers:
         return len(self._watchers)
 
     def add(self, watcher: Watcher, trials: Iterable[Watchable]) -> None:
-        """Tell ``watcher`` the states of ``trials`` now, and from now on every change: it misses nothing."""
+        """Tell ``watcher`` the states of ``trials`` now, and from now on every change: it misses nothing.
+
+        Raises:
+            BacklogError: `WATCHER_LIMIT` watch already.
+        """
+        if len(self._watchers) >= WATCHER_LIMIT:
+            raise BacklogError(f"{WATCHER_LIMIT} watch trials here already, which is the limit: try again later")
         for trial in trials:
             if watcher.wants(trial.state):
                 watcher.put(_item(trial, watcher.full_info))

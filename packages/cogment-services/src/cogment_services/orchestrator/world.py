@@ -115,6 +115,11 @@ class TrialWorld:
         if self._engine is not None:
             self._tell(self._engine.terminate, hard, *(() if details is None else (details,)))
 
+    def datalog_lost(self, reason: str) -> None:
+        """The datalog takes no more samples, and the trial is not to go on without; see `Trial.datalog_lost`."""
+        if self._engine is not None:
+            self._tell(self._engine.datalog_lost, reason)
+
     def _environment_said(self, message: EnvRunTrialOutput) -> None:
         engine = self._engine
         if engine is not None:

@@ -1,0 +1,69 @@
+"""Where the Directory is, and what it lets us in with: as given, or as the environment says."""
+
+from __future__ import annotations
+
+import os
+
+from cogment_core.checks import wrong
+from cogment_core.endpoints import Endpoint, GrpcUrl, parse_url, redact_url
+from cogment_core.errors import EndpointError, UsageError
+from cogment_core.logs import logger
+
+__all__ = ["as_directory_endpoint", "as_directory_token", "checked_token", "directory_address"]
+
+
+def as_directory_endpoint(given: object) -> Endpoint | None:
+    """The Directory's endpoint: the one that was given, or that the environment variable names; None for none.
+
+    Raises:
+        EndpointError: It is no address.
+        UsageError: ``given`` is no endpoint.
+    """
+    chosen = given if given is not None else os.environ.get("COGMENT_DIRECTORY_ENDPOINT") or None
+    return None if chosen is None else directory_address("directory_endpoint", chosen)
+
+
+def directory_address(name: str, given: object) -> Endpoint:
+    """``given`` as the endpoint of a Directory, which cannot be discovered itself.
+
+    Args:
+        name: What to call it in the error.
+        given: An `Endpoint`, or its URL.
+
+    Raises:
+        EndpointError: It is no address.
+        UsageError: ``given`` is no endpoint.
+    """
+    endpoint = Endpoint(given) if isinstance(given, str) else given
+    if not isinstance(endpoint, Endpoint):
+        raise wrong(name, "an Endpoint", endpoint)
+    if not endpoint.in_process and not isinstance(parse_url(endpoint.url), GrpcUrl):
+        raise EndpointError(f"Directory endpoint: {redact_url(endpoint.url)!r} is no address, as 'grpc://HOST:PORT' is")
+    return endpoint
+
+
+def as_directory_token(given: str | None, endpoint: Endpoint | None) -> str | None:
+    """What the Directory lets us in with: the token that was given, or the environment variable's; None for none.
+
+    Raises:
+        UsageError: ``given`` cannot be sent.
+    """
+    token = given if given is not None else os.environ.get("COGMENT_DIRECTORY_AUTHENTICATION_TOKEN") or None
+    if token and endpoint is None:
+        logger.warning("there is a token for the Directory, but no endpoint of it")
+    return checked_token("directory_auth_token", token)
+
+
+def checked_token(name: str, token: object) -> str | None:
+    """``token`` if it can be sent, None if it is empty. No error repeats it.
+
+    Raises:
+        UsageError: It is no text, or not such as metadata can carry.
+    """
+    if token is None or token == "":
+        return None
+    if not isinstance(token, str):
+        raise UsageError(f"{name} has to be text, not {type(token).__name__}")
+    if not (token.isascii() and token.isprintable()):
+        raise UsageError(f"{name} may only have printable ASCII text: is there a line break at its end?")
+    return token

@@ -1,0 +1,127 @@
+"""Uploads: a stream of messages becomes a version, or nothing."""
+
+from __future__ import annotations
+
+import asyncio
+from typing import Any
+
+import grpc
+import grpc.aio
+
+from cogment_core.api.model_registry_pb2 import CreateVersionRequestChunk, ModelVersionInfo
+from cogment_services.model_registry.metrics import RegistryMetrics
+from cogment_services.model_registry.names import check_model_id, check_user_data
+from cogment_services.model_registry.settings import Settings
+from cogment_services.model_registry.storage import Storage
+from cogment_services.model_registry.store import Store
+from cogment_services.model_registry.upload import Upload
+from cogment_services.model_registry.workers import abandon
+from cogment_services.refusals import Refusal
+
+__all__ = ["receive_version"]
+
+UNKNOWN_MODEL = grpc.StatusCode.INTERNAL
+"""How clients have always known that the model of a new version is not there."""
+
+
+async def receive_version(
+    context: Any, storage: Storage, settings: Settings, metrics: RegistryMetrics
+) -> ModelVersionInfo:
+    """Make a version of what a client sends.
+
+    Args:
+        context: The call; nothing was read from it yet.
+        storage: Where it goes.
+        settings: Bounds.
+        metrics: Counts it.
+
+    Raises:
+        Refusal: What was sent makes no version. Nothing of it is left.
+    """
+    info = _header(await _next(context, settings.patience), settings.max_model_size)
+    await storage.ask(Store.check_model, info.model_id, UNKNOWN_MODEL)
+    upload = storage.new_upload()
+    try:
+        await _receive_data(context, info, upload, storage, settings, metrics)
+        await storage.movers.start(_complete, upload, info)
+        version = await storage.ask(Store.add_version, info, upload, UNKNOWN_MODEL)
+    except BaseException:
+        storage.movers.later(upload.abandon)
+        raise
+    metrics.version_created(stored=version.archived)
+    return version
+
+
+def _header(message: Any, max_size: int) -> ModelVersionInfo:
+    """The version that a first message announces."""
+    if message is grpc.aio.EOF:
+        raise _invalid("the stream ended before its header")
+    if message.WhichOneof("msg") != "header":
+        raise _invalid("the first message has to be a header")
+    if not message.header.HasField("version_info"):
+        raise _invalid("the header has no version_info")
+    info: ModelVersionInfo = message.header.version_info
+    check_model_id(info.model_id)
+    check_user_data(info.user_data)
+    if info.data_size > max_size:
+        text = f"{info.data_size} bytes of data are more than the {max_size} that a version may have (max_model_size)"
+        raise Refusal(grpc.StatusCode.RESOURCE_EXHAUSTED, text)
+    return info
+
+
+async def _receive_data(
+    context: Any, info: ModelVersionInfo, upload: Upload, storage: Storage, settings: Settings, metrics: RegistryMetrics
+) -> None:
+    """Write what comes to ``upload``: one piece is written while the next one comes."""
+    received = 0
+    writing: asyncio.Future[None] | None = None
+    try:
+        while (message := await _next(context, settings.patience)) is not grpc.aio.EOF:
+            chunk = _body(message)
+            received += len(chunk)
+            metrics.received(len(chunk))
+            if received > info.data_size:
+                break
+            if writing is not None:
+                await writing
+            writing = storage.movers.start(upload.write, chunk)
+        if received != info.data_size:
+            raise _invalid(f"the stream ended without the expected data: {received} bytes, announced {info.data_size}")
+        if writing is not None:
+            await writing
+    except BaseException:
+        if writing is not None:
+            abandon(writing)
+        raise
+
+
+def _body(message: CreateVersionRequestChunk) -> bytes:
+    if message.WhichOneof("msg") != "body":
+        raise _invalid("all messages after the header have to be bodies")
+    return message.body.data_chunk
+
+
+def _complete(upload: Upload, info: ModelVersionInfo) -> None:
+    """Blocks until the data are on the disk, if they are to stay; refuses them if they are not those announced."""
+    if info.data_hash and info.data_hash != upload.data_hash:
+        raise _invalid(f"the data have the hash {upload.data_hash}, announced {info.data_hash[:100]!a}")
+    upload.finish(durable=info.archived)
+
+
+async def _next(context: Any, patience: float) -> Any:
+    """The next message; ``EOF`` after the last one, or if the client has gone."""
+    reading: asyncio.Future[Any] = asyncio.ensure_future(context.read())
+    try:
+        # Not ``wait_for``: a read that is given up is the end of the stream for those who read after it.
+        await asyncio.wait({reading}, timeout=patience)
+        if not reading.done():
+            text = f"no data came for {patience:g} s"
+            raise Refusal(grpc.StatusCode.DEADLINE_EXCEEDED, text)
+        return reading.result()
+    finally:
+        if not reading.done():
+            abandon(reading)
+
+
+def _invalid(text: str) -> Refusal:
+    return Refusal(grpc.StatusCode.INVALID_ARGUMENT, text)

@@ -1,0 +1,59 @@
+"""Prometheus metrics of a Model Registry.
+
+``prometheus_client`` takes long to import: without a registry of metrics it never is.
+"""
+
+from __future__ import annotations
+
+from typing import TYPE_CHECKING
+
+if TYPE_CHECKING:
+    from collections.abc import Callable
+
+    from prometheus_client import CollectorRegistry
+
+__all__ = ["RegistryMetrics"]
+
+
+class RegistryMetrics:
+    """What a Model Registry counts.
+
+    Args:
+        registry: Where the metrics are kept; None for no metrics.
+        subscribers: Tells how many follow models.
+    """
+
+    def __init__(self, registry: CollectorRegistry | None, subscribers: Callable[[], int]) -> None:
+        self._collectors = None if registry is None else _Collectors(registry, subscribers)
+
+    def version_created(self, *, stored: bool) -> None:
+        """There is a new version, stored or transient."""
+        if self._collectors is not None:
+            self._collectors.versions.labels("true" if stored else "false").inc()
+
+    def received(self, size: int) -> None:
+        """So many bytes of data came in."""
+        if self._collectors is not None:
+            self._collectors.received.inc(size)
+
+    def sent(self, size: int) -> None:
+        """So many bytes of data went out."""
+        if self._collectors is not None:
+            self._collectors.sent.inc(size)
+
+    def damaged(self) -> None:
+        """The stored data of a version were found damaged."""
+        if self._collectors is not None:
+            self._collectors.damaged.inc()
+
+
+class _Collectors:
+    def __init__(self, registry: CollectorRegistry, subscribers: Callable[[], int]) -> None:
+        from prometheus_client import Counter, Gauge
+
+        prefix = "model_registry_"
+        self.versions = Counter(f"{prefix}versions", "Versions created", ("stored",), registry=registry)
+        self.received = Counter(f"{prefix}received_bytes", "Bytes of data received", registry=registry)
+        self.sent = Counter(f"{prefix}sent_bytes", "Bytes of data sent", registry=registry)
+        self.damaged = Counter(f"{prefix}damaged_reads", "Reads that met damaged data", registry=registry)
+        Gauge(f"{prefix}subscribers", "Those who follow models", registry=registry).set_function(subscribers)
