@@ -1,7 +1,8 @@
 """Run the test suite on the other Pythons of this machine, and with the oldest dependencies that we allow.
 
 Each interpreter that is found runs the newest dependencies, except this one, on which ``dev.py test`` does. The oldest
-one also runs the minimum versions that ``hatch.toml`` lists. Arguments go to pytest.
+one also runs the minimum versions that ``hatch.toml`` lists. ``--extremes`` runs only two: the oldest interpreter with
+the minimum versions, and the newest one with the newest. Other arguments go to pytest.
 """
 
 from __future__ import annotations
@@ -13,6 +14,8 @@ from pathlib import Path
 
 import pythons
 
+EXTREMES = "--extremes"
+
 LAST_WITH_MINIMUM = "3.12"
 """The newest Python for which the oldest grpcio that we allow has wheels."""
 
@@ -20,9 +23,13 @@ LAST_WITH_MINIMUM = "3.12"
 def main() -> int:
     """Run each environment, and say at the end which ones failed."""
     found = pythons.find()
+    args = sys.argv[1:]
     environments = select(list(found))
+    if EXTREMES in args:
+        args.remove(EXTREMES)
+        environments = list(dict.fromkeys(environments[:1] + environments[-1:]))
     path = os.pathsep.join([*(str(interpreter.parent) for interpreter in found.values()), os.environ.get("PATH", "")])
-    results = {name: run(name, path, sys.argv[1:]) for name in environments}
+    results = {name: run(name, path, args) for name in environments}
     for name, code in results.items():
         print(f"{name}: {'failed' if code else 'passed'}")
     return 1 if any(results.values()) else 0

@@ -2,11 +2,14 @@
 
 from __future__ import annotations
 
+from collections.abc import Callable, Sequence
+
 import pytest
 from engine_stage import Stage
 
 from cogment_core.api.common_pb2 import Action
 from cogment_services.orchestrator.effects import Timer, TimerKind
+from cogment_services.orchestrator.observer import Loss, TrialObserver
 from cogment_services.orchestrator.tick import LockStep
 
 
@@ -238,15 +241,85 @@ def test_an_actor_that_answers_costs_no_timer_in_each_step() -> None:
     assert stage.running(TimerKind.RESPONSE) == [0]
 
 
-def test_the_time_from_action_set_to_action_set_is_told() -> None:
-    """For metrics: one figure per action set but the first and those that end the trial."""
-    ticks: list[float] = []
-    stage = Stage({}, max_steps=3, trial={"on_tick": ticks.append}).begin()
-    for tick in range(4):
-        stage.clock += tick
-        stage.observe()
-        stage.act(0)
-    assert ticks == [1.0, 2.0]
+class Witness(TrialObserver):
+    """Writes down what an observer is told."""
+
+    def __init__(self) -> None:
+        self.told: list[tuple[object, ...]] = []
+
+    def observed(self, tick: int, observations: Sequence[bytes]) -> None:
+        self.told.append(("observed", tick, list(observations)))
+
+    def acted(self, index: int) -> None:
+        self.told.append(("acted", index))
+
+    def answered(self, actions: Sequence[bytes], *, last: bool) -> None:
+        self.told.append(("answered", list(actions), last))
+
+    def rewarded(self) -> None:
+        self.told.append(("rewarded",))
+
+    def messaged(self) -> None:
+        self.told.append(("messaged",))
+
+    def lost(self, index: int | None, loss: Loss) -> None:
+        self.told.append(("lost", index, loss))
+
+
+def test_an_observer_is_told_of_each_step() -> None:
+    """What an actor observes, its first action in the tick, and what the environment gets; then the last observations."""
+    witness = Witness()
+    stage = Stage({}, max_steps=1, trial={"observer": witness}).begin()
+    stage.observe(observations=[b"zero"])
+    stage.act(0, "a", tick=7)  # not the current tick
+    stage.act(0, "a")
+    stage.act(0, "b")  # again
+    stage.observe(observations=[b"one"])
+    stage.act(0, "c")
+    stage.observe(observations=[b"two"])
+    assert witness.told == [
+        ("observed", 0, [b"zero"]),
+        ("acted", 0),
+        ("answered", [b"a"], False),
+        ("observed", 1, [b"one"]),
+        ("acted", 0),
+        ("answered", [b"c"], True),
+        ("observed", 2, [b"two"]),
+    ]
+
+
+@pytest.mark.parametrize(
+    ("happens", "index", "loss"),
+    [
+        (lambda stage: stage.trial.actor_gone(1, "away"), 1, Loss.DISCONNECTED),
+        (lambda stage: stage.trial.environment_gone("away"), None, Loss.DISCONNECTED),
+        (lambda stage: stage.actor(1, 99), 1, Loss.VIOLATION),
+        (lambda stage: stage.observe(actors_map=[7, 7]), None, Loss.VIOLATION),
+        (lambda stage: stage.pass_time(2.0), 0, Loss.UNRESPONSIVE),
+    ],
+)
+def test_an_observer_is_told_who_is_lost_and_why(
+    happens: Callable[[Stage], object], index: int | None, loss: Loss
+) -> None:
+    """Once for each loss, and not for those who leave when the trial is over."""
+    witness = Witness()
+    stage = Stage({"response_timeout": 1.0}, {}, trial={"observer": witness}).begin()
+    stage.observe()
+    happens(stage)
+    stage.trial.terminate(hard=True)
+    stage.trial.actor_gone(0, "left")
+    stage.trial.environment_gone("left")
+    assert [told for told in witness.told if told[0] == "lost"] == [("lost", index, loss)]
+
+
+def test_an_observer_is_told_who_is_not_ready() -> None:
+    """An actor that does not come within its time is lost, though the trial may do without it."""
+    witness = Witness()
+    actor = {"optional": True, "initial_connection_timeout": 1.0}
+    stage = Stage({}, actor, trial={"observer": witness})
+    stage.trial.start()
+    stage.pass_time(2.0)
+    assert witness.told == [("lost", 1, Loss.NOT_READY)]
 
 
 def test_the_latest_observations_can_be_asked_for_until_the_end() -> None:

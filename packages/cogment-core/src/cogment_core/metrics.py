@@ -29,7 +29,13 @@ if TYPE_CHECKING:
 
 CollectorsT = TypeVar("CollectorsT")
 
-__all__ = ["ActorMetrics", "EnvironmentMetrics", "MetricsServer", "serve_metrics"]
+__all__ = ["ActorMetrics", "EnvironmentMetrics", "MetricsServer", "RegistrationMetrics", "serve_metrics"]
+
+_MAX_NAMES = 100
+"""How many actors have metrics of their own: trials name actors as they like, and each name stays for ever."""
+
+_OTHER_NAMES = "(other)"
+"""Stands for the names of all further actors."""
 
 _CLOSE_TIMEOUT = 5.0
 """Seconds that the server of metrics has to stop."""
@@ -78,10 +84,27 @@ class EnvironmentMetrics:
         return _EnvironmentSession(self._collectors, impl_name)
 
 
+class RegistrationMetrics:
+    """Metrics of the registration in a Directory; shared by all that use the same registry.
+
+    Args:
+        registry: Where the metrics are kept; None for no metrics.
+    """
+
+    def __init__(self, registry: CollectorRegistry | None) -> None:
+        self._collectors = None if registry is None else _collectors(_RegistrationCollectors, registry)
+
+    def registered_again(self) -> None:
+        """A service was registered that had been registered before."""
+        if self._collectors is not None:
+            self._collectors.renewals.inc()
+
+
 class _ActorSession(SessionObserver):
     """One actor's session. Labels are resolved once, not per event."""
 
     def __init__(self, collectors: _ActorCollectors, name: str, impl_name: str) -> None:
+        name = collectors.shown_name(name)
         self._duration = collectors.duration.labels(name, impl_name)
         self._ended = collectors.ended.labels(impl_name)
         self._messages = collectors.received_messages.labels(name, impl_name)
@@ -146,6 +169,14 @@ class _ActorCollectors:
         self.received_messages: Counter = make(Counter, "actor_received_messages", "Messages received", both)
         self.rewards: Counter = make(Counter, "actor_rewards_count", "Rewards received", both)
         self.reward_sum: Gauge = make(Gauge, "actor_reward_summation", "Sum of the rewards received", both)
+        self._names: set[str] = set()
+
+    def shown_name(self, name: str) -> str:
+        """What the label of an actor with this name says."""
+        if name in self._names or len(self._names) < _MAX_NAMES:
+            self._names.add(name)
+            return name
+        return _OTHER_NAMES
 
 
 class _EnvironmentCollectors:
@@ -163,6 +194,15 @@ class _EnvironmentCollectors:
         self.ended: Counter = make(Counter, "environment_trials_ended", "Trials that ended", impl)
         self.received_messages: Counter = make(Counter, "environment_received_messages", "Messages received", impl)
         self.sent_messages: Counter = make(Counter, "environment_sent_messages", "Messages sent", impl)
+
+
+class _RegistrationCollectors:
+    def __init__(self, make: _Maker) -> None:
+        from prometheus_client import Counter
+
+        self.renewals: Counter = make(
+            Counter, "directory_reregistrations", "Services registered again in a Directory that had lost them", ()
+        )
 
 
 class _Maker:

@@ -10,6 +10,7 @@ from collections.abc import Sequence
 from cogment_core.directory import Directory
 from cogment_core.errors import CogmentError, RefusedError, RpcError
 from cogment_core.logs import logger
+from cogment_core.metrics import RegistrationMetrics
 from cogment_core.offers import Offer
 from cogment_core.own_host import is_here, is_loopback, own_host
 from cogment_core.tasks import TaskOwner
@@ -41,6 +42,7 @@ class _Entry:
     def __init__(self, offer: Offer) -> None:
         self.offer = offer
         self.registered: tuple[int, str] | None = None
+        self.was_registered = False
 
 
 class Registrar:
@@ -53,16 +55,24 @@ class Registrar:
         offers: The services, all on this machine.
         host: Name or address of this machine, as others reach it; None to find out.
         ssl: Whether the services take TLS connections.
+        metrics: Counts the services that were registered again; None for nobody.
     """
 
     def __init__(
-        self, directory: Directory, offers: Sequence[Offer], *, host: str | None = None, ssl: bool = False
+        self,
+        directory: Directory,
+        offers: Sequence[Offer],
+        *,
+        host: str | None = None,
+        ssl: bool = False,
+        metrics: RegistrationMetrics | None = None,
     ) -> None:
         self._directory = directory
         self._entries = [_Entry(offer) for offer in offers]
         self._probes = itertools.cycle(self._entries)
         self._host = host
         self._ssl = ssl
+        self._metrics = metrics or RegistrationMetrics(None)
         self._tasks = TaskOwner("registration in the Directory")
         self._running: asyncio.Task[None] | None = None
         self._closing = asyncio.Event()
@@ -189,6 +199,9 @@ class Registrar:
             offer.type, host, offer.port, self._ssl, offer.properties
         )
         logger.info("registered in the Directory at %s: %s at %s:%d", self._where, offer.type.name, host, offer.port)
+        if entry.was_registered:
+            self._metrics.registered_again()
+        entry.was_registered = True
 
     async def _forget(self, entry: _Entry, timeout: float) -> None:
         assert entry.registered is not None

@@ -9,7 +9,7 @@ from typing import TYPE_CHECKING
 from cogment_core import channels
 from cogment_core.inprocess import InProcessServer
 from cogment_core.logs import logger
-from cogment_core.metrics import MetricsServer, serve_metrics
+from cogment_core.metrics import MetricsServer, RegistrationMetrics, serve_metrics
 from cogment_core.services import mount
 from cogment_core.serving import Health
 from cogment_core.stopping import RunningServer
@@ -97,7 +97,8 @@ class Served:
 
         offers = component_offers(self._implementations.components(), self._settings, self.port)
         host = host or reachable_host(served_endpoint.host)
-        self._registrar = Registrar(directory, offers, host=host, ssl=served_endpoint.using_ssl())
+        metrics = RegistrationMetrics(self._registry)
+        self._registrar = Registrar(directory, offers, host=host, ssl=served_endpoint.using_ssl(), metrics=metrics)
         await self._registrar.start()
 
     def _serve_metrics(self, host: str, port: int | None) -> None:

@@ -7,7 +7,8 @@ A command has this in three places::
     def make(registry):
         server = ModelRegistryServer(...)
         return registered(
-            server, directory_settings(options), lambda: {ServiceType.MODEL_REG: server.port}, host=..., tls=...
+            server, directory_settings(options), lambda: {ServiceType.MODEL_REG: server.port}, host=..., tls=...,
+            prometheus_registry=registry,
         )
 """
 
@@ -16,14 +17,19 @@ from __future__ import annotations
 import asyncio
 from collections.abc import Callable, Mapping
 from dataclasses import dataclass, field
+from typing import TYPE_CHECKING
 
 from cogment_core.directory import Directory
 from cogment_core.directory_settings import directory_address
 from cogment_core.endpoints import Endpoint, ServiceType
+from cogment_core.metrics import RegistrationMetrics
 from cogment_core.offers import Offer, reachable_host, release
 from cogment_core.registration import Registrar
 from cogment_services.app import Server
 from cogment_services.tls import Tls
+
+if TYPE_CHECKING:
+    from prometheus_client import CollectorRegistry
 
 __all__ = ["DirectorySettings", "registered"]
 
@@ -69,7 +75,13 @@ class DirectorySettings:
 
 
 def registered(
-    server: Server, settings: DirectorySettings | None, services: Services, *, host: str, tls: Tls | None = None
+    server: Server,
+    settings: DirectorySettings | None,
+    services: Services,
+    *,
+    host: str,
+    tls: Tls | None = None,
+    prometheus_registry: CollectorRegistry | None = None,
 ) -> Server:
     """``server``, registered in the Directory while it listens.
 
@@ -82,6 +94,7 @@ def registered(
         services: What the server serves.
         host: Address that it listens on.
         tls: How it listens, and connects to others.
+        prometheus_registry: Where metrics are kept; None for no metrics.
 
     Raises:
         EndpointError: The endpoint of the Directory is no address.
@@ -89,18 +102,25 @@ def registered(
     """
     if settings is None or not settings.auto_register:
         return server
-    return _RegisteredServer(server, settings, services, host, tls)
+    return _RegisteredServer(server, settings, services, host, tls, RegistrationMetrics(prometheus_registry))
 
 
 class _RegisteredServer:
     def __init__(
-        self, server: Server, settings: DirectorySettings, services: Services, host: str, tls: Tls | None
+        self,
+        server: Server,
+        settings: DirectorySettings,
+        services: Services,
+        host: str,
+        tls: Tls | None,
+        metrics: RegistrationMetrics,
     ) -> None:
         self._server = server
         self._settings = settings
         self._services = services
         self._host = settings.host or reachable_host(host)
         self._ssl = tls is not None
+        self._metrics = metrics
         self._directory = Directory(settings.address(tls), settings.token)
         self._registrar: Registrar | None = None
         self._leaving: asyncio.Task[None] | None = None
@@ -114,7 +134,9 @@ class _RegisteredServer:
         """Serve, and register."""
         await self._server.start()
         offers = self._settings.offers(self._services())
-        self._registrar = Registrar(self._directory, offers, host=self._host, ssl=self._ssl)
+        self._registrar = Registrar(
+            self._directory, offers, host=self._host, ssl=self._ssl, metrics=self._metrics
+        )
         await self._registrar.start()
 
     async def close(self, grace: float) -> None:

@@ -92,7 +92,12 @@ def model_registry(**options: Any) -> None:
             prometheus_registry=registry,
         )
         return registered(
-            server, directory, lambda: {ServiceType.MODEL_REG: server.port}, host=options["host"], tls=tls
+            server,
+            directory,
+            lambda: {ServiceType.MODEL_REG: server.port},
+            host=options["host"],
+            tls=tls,
+            prometheus_registry=registry,
         )
 
     app.run(make, app_options("Model Registry", options))

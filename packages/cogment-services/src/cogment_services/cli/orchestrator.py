@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import os
 from typing import TYPE_CHECKING, Any
 
 import click
@@ -104,11 +105,13 @@ def orchestrator(**options: Any) -> None:
     from cogment_services.orchestrator.limits import Limits
     from cogment_services.orchestrator.orchestrator import Orchestrator
     from cogment_services.registration import registered
+    from cogment_services.tracing import traced, tracer_provider
 
     tls, directory = secured(options), directory_settings(options)
     join_key = read_join_key(options["join_key_file"]) if options["join_key_file"] else None
 
     def make(registry: CollectorRegistry | None) -> app.Server:
+        provider = tracer_provider("cogment-orchestrator", os.environ)  # here, so that the log says what is wrong
         server = Orchestrator(
             options["params"],
             options["pre_trial_hooks"],
@@ -128,14 +131,17 @@ def orchestrator(**options: Any) -> None:
             datalog_policy=options["datalog_policy"],
             join_key=join_key,
             prometheus_registry=registry,
+            tracer_provider=provider,
         )
-        return registered(
+        server_in_directory = registered(
             server,
             directory,
             lambda: {ServiceType.CLIENT_ACTOR: server.actor_port, ServiceType.LIFE_CYCLE: server.port},
             host=options["host"],
             tls=tls,
+            prometheus_registry=registry,
         )
+        return traced(server_in_directory, provider)
 
     app.run(make, app_options("Orchestrator", options))
 

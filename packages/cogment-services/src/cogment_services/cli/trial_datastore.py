@@ -100,6 +100,7 @@ def trial_datastore(ctx: click.Context, /, **options: Any) -> None:
             lambda: {ServiceType.DATASTORE: server.port, ServiceType.DATALOG: server.port},
             host=options["host"],
             tls=tls,
+            prometheus_registry=registry,
         )
 
     app.run(make, app_options("Trial Datastore", options))

@@ -106,7 +106,8 @@ class MemoryStore:
         if trial is None:
             return TrialGoneError(f"trial number {change.trial} was deleted")
         if isinstance(change, EndTrial):
-            trial.end_reason = change.reason if trial.last_state != ENDED else None
+            if trial.last_state != ENDED and (change.reason is None or trial.end_reason is None):
+                trial.end_reason = change.reason
             return None
         if trial.evicted:
             return TrialGoneError(f"trial [{trial.put.trial_id}]: the samples before this one were dropped from memory")

@@ -191,7 +191,8 @@ class SqliteStore:
             )
         elif isinstance(change, EndTrial):
             connection.execute(
-                "UPDATE trial_states SET end_reason = ? WHERE trial = ? AND last_state <> 5",
+                "UPDATE trial_states SET end_reason = ?1 "
+                "WHERE trial = ?2 AND last_state <> 5 AND (end_reason IS NULL OR ?1 IS NULL)",
                 (change.reason, change.trial),
             )
         return None

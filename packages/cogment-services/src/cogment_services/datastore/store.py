@@ -123,7 +123,7 @@ class EndTrial:
     trial: int
     """Number of the trial."""
     reason: str | None
-    """Why it is over; None if it is not."""
+    """Why it is over; None if it is not. The first reason stays."""
 
 
 @dataclass(frozen=True)
