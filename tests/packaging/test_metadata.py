@@ -30,8 +30,8 @@ def requirements(project: dict[str, Any]) -> list[str]:
 
 
 def split(requirement: str) -> tuple[str, str]:
-    """Name and version specifier of ``requirement``."""
-    match = re.fullmatch(r"([\w.-]+)(.*)", requirement)
+    """Name, without extras, and version specifier of ``requirement``."""
+    match = re.fullmatch(r"([\w.-]+)(?:\[[\w,-]+\])?(.*)", requirement)
     assert match, requirement
     return match[1], match[2]
 

@@ -134,9 +134,7 @@ class _RegisteredServer:
         """Serve, and register."""
         await self._server.start()
         offers = self._settings.offers(self._services())
-        self._registrar = Registrar(
-            self._directory, offers, host=self._host, ssl=self._ssl, metrics=self._metrics
-        )
+        self._registrar = Registrar(self._directory, offers, host=self._host, ssl=self._ssl, metrics=self._metrics)
         await self._registrar.start()
 
     async def close(self, grace: float) -> None:

@@ -6,6 +6,7 @@ import ssl
 import threading
 from dataclasses import dataclass, field, fields
 from pathlib import Path
+from typing import Any
 
 import grpc
 
@@ -81,8 +82,9 @@ class Tls:
         """What a server needs to let peers connect; with `files`, it takes note when they change."""
         if self.files is None:
             return grpc.ssl_server_credentials(self._pairs(), self._roots(), require_client_auth=self.is_mutual)
+        reloading: Any = _Reloading(self.files)  # the stubs of grpcio do not know that None means "as before"
         return grpc.dynamic_ssl_server_credentials(
-            self.configuration(), _Reloading(self.files), require_client_authentication=self.is_mutual
+            self.configuration(), reloading, require_client_authentication=self.is_mutual
         )
 
     def configuration(self) -> grpc.ServerCertificateConfiguration:

@@ -2,13 +2,10 @@
 
 from __future__ import annotations
 
-import asyncio
 import os
-from types import TracebackType
-from typing import TYPE_CHECKING, TypeVar
+from typing import TYPE_CHECKING
 
 from cogment_core.api.directory_pb2_grpc import add_DirectorySPServicer_to_server
-from cogment_core.inprocess import InProcessEndpoint
 from cogment_core.logs import logger
 from cogment_services.directory.health import Schedule
 from cogment_services.directory.limits import DirectoryLimits
@@ -16,6 +13,7 @@ from cogment_services.directory.metrics import DirectoryMetrics
 from cogment_services.directory.registry import Policy, ServiceRegistry
 from cogment_services.directory.service import DirectoryService
 from cogment_services.directory.store import Store
+from cogment_services.hosted_server import HostedServer
 from cogment_services.listener import Service
 from cogment_services.service_host import ServiceHost
 from cogment_services.tls import Tls
@@ -27,10 +25,8 @@ __all__ = ["DirectoryServer"]
 
 DIRECTORY = "cogmentAPI.DirectorySP"
 
-ServerT = TypeVar("ServerT", bound="DirectoryServer")
 
-
-class DirectoryServer:
+class DirectoryServer(HostedServer):
     """Knows which services there are: they register, and are found by what they are.
 
     In the user's own process:
@@ -64,30 +60,13 @@ class DirectoryServer:
         grace: float = 5.0,
     ) -> None:
         limits = limits or DirectoryLimits()
-        self._grace = grace
         self._registry = ServiceRegistry(
             Store(path), policy or Policy(), limits, schedule or Schedule(), DirectoryMetrics(prometheus_registry)
         )
         service = Service(DIRECTORY, add_DirectorySPServicer_to_server, DirectoryService(self._registry, limits))
         # Parsed before anybody can look at them: what is too long for a request must not get that far.
         options = [("grpc.max_receive_message_length", limits.request_size)]
-        self._host = ServiceHost("directory", [service], host=host, port=port, tls=tls, options=options)
-        self._closing: asyncio.Task[None] | None = None
-
-    @property
-    def endpoint(self) -> InProcessEndpoint:
-        """Where it is for callers in this process and event loop."""
-        return self._host.endpoint
-
-    @property
-    def port(self) -> int:
-        """The port that it is reached at over gRPC; 0 if it does not listen."""
-        return self._host.port
-
-    @property
-    def listening(self) -> str:
-        """Where it can be reached, as tooling looks for it."""
-        return self._host.listening
+        super().__init__(ServiceHost("directory", [service], host=host, port=port, tls=tls, options=options), grace)
 
     async def start(self) -> None:
         """Load what is on disk, look which of it is still there (for a few seconds at most), and listen.
@@ -96,39 +75,15 @@ class DirectoryServer:
             EndpointError: The port cannot be had, or what there is for TLS cannot be used.
             UsageError: The file cannot be used.
         """
-        await self._registry.open()
-        await self._host.start()
+        await super().start()
         if self.port:
             logger.info("Listening [port:%d]", self.port)  # what launch files wait for
 
-    async def close(self, grace: float | None = None) -> None:
-        """Stop. Calls in progress have ``grace`` seconds to end; called again with 0, they have no more.
+    async def _open(self) -> None:
+        await self._registry.open()
 
-        Args:
-            grace: Seconds; None for those of the constructor.
-        """
-        if self._closing is None:
-            grace = self._grace if grace is None else grace
-            self._closing = asyncio.get_running_loop().create_task(self._close(grace))
-        elif grace is not None and grace <= 0:
-            await self._host.close(0.0)
-        await asyncio.shield(self._closing)
-
-    async def _close(self, grace: float) -> None:
-        await self._host.announce_end()
+    def _wind_down(self) -> None:
         self._registry.stop_waiting()
-        await self._host.close(grace)
+
+    async def _let_go(self) -> None:
         await self._registry.close()
-
-    async def __aenter__(self: ServerT) -> ServerT:
-        try:
-            await self.start()
-        except BaseException:
-            await self.close(0.0)
-            raise
-        return self
-
-    async def __aexit__(
-        self, kind: type[BaseException] | None, error: BaseException | None, traceback: TracebackType | None
-    ) -> None:
-        await self.close()

@@ -2,15 +2,13 @@
 
 from __future__ import annotations
 
-import asyncio
 from pathlib import Path
-from types import TracebackType
-from typing import TYPE_CHECKING, TypeVar
+from typing import TYPE_CHECKING
 
 from cogment_core.api.model_registry_pb2_grpc import add_ModelRegistrySPServicer_to_server
 from cogment_core.directory import ServiceType
 from cogment_core.implementations import Component
-from cogment_core.inprocess import InProcessEndpoint, InProcessServer
+from cogment_services.hosted_server import HostedServer
 from cogment_services.listener import Service
 from cogment_services.model_registry.metrics import RegistryMetrics
 from cogment_services.model_registry.service import ModelRegistryService
@@ -30,10 +28,8 @@ MODEL_REGISTRY = "cogmentAPI.ModelRegistrySP"
 MESSAGE_LIMIT = 16 * 1024**2
 """Longest message that is taken, in bytes; data come in pieces. Each upload has two of them in memory."""
 
-ServerT = TypeVar("ServerT", bound="ModelRegistryServer")
 
-
-class ModelRegistryServer:
+class ModelRegistryServer(HostedServer):
     """Keeps models in numbered versions, and tells those who follow them of new ones.
 
     In the user's own process:
@@ -63,6 +59,8 @@ class ModelRegistryServer:
         UsageError: One of the numbers makes no sense.
     """
 
+    components = (Component(ServiceType.MODEL_REG),)
+
     def __init__(
         self,
         path: str | Path | None = None,
@@ -78,85 +76,19 @@ class ModelRegistryServer:
         grace: float = 5.0,
     ) -> None:
         settings = Settings(cache_max_items, cache_max_bytes, max_model_size, chunk_size)
-        self._grace = grace
         self._subscribers = Subscribers()
         self._storage = Storage(path, settings, self._subscribers)
         metrics = RegistryMetrics(prometheus_registry, self._subscribers.__len__)
         servicer = ModelRegistryService(self._storage, self._subscribers, metrics, settings)
         services = [Service(MODEL_REGISTRY, add_ModelRegistrySPServicer_to_server, servicer)]
         options = [("grpc.max_receive_message_length", MESSAGE_LIMIT)]
-        self._host = ServiceHost("model_registry", services, host=host, port=port, tls=tls, options=options)
-        self._closing: asyncio.Task[None] | None = None
+        super().__init__(ServiceHost("model_registry", services, host=host, port=port, tls=tls, options=options), grace)
 
-    # --- where it is --------------------------------------------------------------------------------------------
+    async def _open(self) -> None:
+        await self._storage.open()  # which removes what interrupted uploads left there
 
-    @property
-    def endpoint(self) -> InProcessEndpoint:
-        """Where it is for callers in this process and event loop."""
-        return self._host.endpoint
-
-    @property
-    def port(self) -> int:
-        """The port that it can be reached at over gRPC; 0 if it does not listen."""
-        return self._host.port
-
-    @property
-    def listening(self) -> str:
-        """Where it can be reached, as tooling looks for it."""
-        return self._host.listening
-
-    @property
-    def components(self) -> tuple[Component, ...]:
-        """What it is, for those who look for it."""
-        return (Component(ServiceType.MODEL_REG),)
-
-    def serve_in_process(self) -> InProcessServer:
-        """The server for callers in this process."""
-        return self._host.in_process
-
-    # --- life ---------------------------------------------------------------------------------------------------
-
-    async def start(self) -> None:
-        """Open the directory, remove what interrupted uploads left there, and listen if there is a port.
-
-        Raises:
-            UsageError: The directory cannot be used, or another process uses it.
-            EndpointError: The port cannot be had, or what there is for TLS cannot be used.
-        """
-        await self._storage.open()
-        await self._host.start()
-
-    async def close(self, grace: float | None = None) -> None:
-        """Stop: take no more calls, and let go of everything.
-
-        Uploads and downloads have ``grace`` seconds to end. Called again, it waits for the same end, with no more
-        patience if ``grace`` is 0.
-
-        Args:
-            grace: Seconds; None for those of the constructor.
-        """
-        grace = self._grace if grace is None else grace
-        if self._closing is None:
-            self._closing = asyncio.get_running_loop().create_task(self._close(grace))
-        elif grace <= 0:
-            await self._host.close(0.0)
-        await asyncio.shield(self._closing)
-
-    async def _close(self, grace: float) -> None:
-        await self._host.announce_end()
+    def _wind_down(self) -> None:
         self._subscribers.close()
-        await self._host.close(grace)
+
+    async def _let_go(self) -> None:
         await self._storage.close()
-
-    async def __aenter__(self: ServerT) -> ServerT:
-        try:
-            await self.start()
-        except BaseException:
-            await self.close(0.0)
-            raise
-        return self
-
-    async def __aexit__(
-        self, kind: type[BaseException] | None, error: BaseException | None, traceback: TracebackType | None
-    ) -> None:
-        await self.close()

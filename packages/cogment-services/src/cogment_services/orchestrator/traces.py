@@ -16,6 +16,7 @@ from cogment_services.orchestrator.observer import Loss, TrialObserver
 if TYPE_CHECKING:
     from opentelemetry.context import Context
     from opentelemetry.trace import Span, Tracer, TracerProvider
+    from opentelemetry.util.types import Attributes
 
 __all__ = ["TrialTraces"]
 
@@ -87,7 +88,7 @@ class _TracedTrial(TrialObserver):
 
     def acted(self, index: int) -> None:
         """See `TrialObserver.acted`."""
-        attributes = {"cogment.actor.index": index, "cogment.actor.class": self._actor_classes[index]}
+        attributes: Attributes = {"cogment.actor.index": index, "cogment.actor.class": self._actor_classes[index]}
         response = self._tracer.start_span(
             "actor response", self._in_tick, attributes=attributes, start_time=self._observed
         )
@@ -99,8 +100,10 @@ class _TracedTrial(TrialObserver):
 
     def lost(self, index: int | None, loss: Loss) -> None:
         """See `TrialObserver.lost`."""
-        participant = {"cogment.participant": "environment"} if index is None else {"cogment.actor.index": index}
-        self._span.add_event("participant lost", {**participant, "cogment.cause": loss.value})
+        who: dict[str, str | int] = {"cogment.participant": "environment" if index is None else "actor"}
+        if index is not None:
+            who["cogment.actor.index"] = index
+        self._span.add_event("participant lost", {**who, "cogment.cause": loss.value})
 
     def _end_tick(self) -> None:
         tick, self._tick = self._tick, None
