@@ -64,6 +64,21 @@ async def test_messages_that_are_sent_again_are_stored_once(client) -> None:
     assert samples[:200] == before
 
 
+async def test_a_trial_that_is_run_again_takes_the_place_of_the_old_one(client) -> None:
+    """What is answered can be read, also when the id was used before: other samples replace those of the same ticks."""
+    await client.log_all("trial", 3)
+    log = await client.log("trial")
+    await log.store(late(1, reward("alice", 4.0)))  # still of the first run
+    await log.store(*(sample(tick, last=tick == 2, size=100) for tick in range(3)))
+    await log.store(late(0, reward("alice", 5.0)), sample(0, size=100))
+    await log.complete()
+    samples = await client.samples("trial")
+    assert [(each.tick_id, len(each.payloads[0]) >= 100) for each in samples] == [(0, True), (1, True), (2, True)]
+    assert [each.actor_samples[0].reward for each in samples] == [5.0, 0.0, 0.0]
+    info = await client.info("trial")
+    assert (info.samples_count, info.last_state) == (3, ENDED)
+
+
 async def _snapshot(client: Any, trial_id: str, count: int) -> list[Any]:
     call = client.follow(trial_id)
     samples = [(await call.read()).trial_sample for _ in range(count)]

@@ -128,6 +128,22 @@ async def test_a_disk_that_fails_is_not_answered_for(serve, tmp_path, text: str)
     assert disk.misused == 0
 
 
+async def test_a_deletion_that_failed_has_not_happened(serve, tmp_path) -> None:
+    """A trial whose deletion could not be written is there as before, and is logged on."""
+    disk = Disk()
+    client = await serve(store=SqliteStore(tmp_path / "trials.db", disk.connect))
+    await (await client.log("trial")).store(sample(0))
+    disk.calls_left = 2  # to begin, and to delete; not to commit
+    with pytest.raises(grpc.aio.AioRpcError) as caught:
+        await client.delete("trial")
+    assert caught.value.code() is grpc.StatusCode.UNAVAILABLE
+    disk.repair()
+    await _until_health(client.channel, health_pb2.HealthCheckResponse.SERVING)
+    again = await client.log("trial")
+    await again.store(sample(1), sample(2, last=True))
+    assert [each.tick_id for each in await client.samples("trial")] == [0, 1, 2]
+
+
 async def test_every_call_to_the_disk_may_fail(tmp_path) -> None:
     """C3: whichever call fails first, what was answered is there, and nothing that was not sent."""
     for first in range(0, 60, 7):

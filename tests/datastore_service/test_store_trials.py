@@ -79,6 +79,14 @@ async def test_a_handle_that_is_none_is_refused(client, handle: str) -> None:
     assert caught.value.code() is grpc.StatusCode.INVALID_ARGUMENT
 
 
+async def test_a_search_has_a_limit(client) -> None:
+    """Too many properties are the caller's mistake, not a fault of the datastore."""
+    with pytest.raises(grpc.aio.AioRpcError) as caught:
+        await client.list(properties={f"property {number}": "" for number in range(101)})
+    assert caught.value.code() is grpc.StatusCode.INVALID_ARGUMENT
+    assert not (await client.list(properties={f"property {number}": "" for number in range(100)})).trial_infos
+
+
 async def test_a_listing_waits_for_trials_to_come(client) -> None:
     """With a timeout a listing waits until it has as many trials as wanted; running out of time is no error."""
     await client.add_trial("first")
@@ -263,6 +271,7 @@ async def test_metrics(serve, tmp_path) -> None:
     assert value("sample_bytes_total") > 0
     assert value("size_bytes") > 4096
     assert value("commit_duration_seconds_count") > 1
+    assert value("waiting_changes") == 0
 
 
 async def test_version_and_status(client) -> None:

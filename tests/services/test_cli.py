@@ -263,7 +263,8 @@ def test_help_says_what_there_is(capsys, args, said) -> None:
     assert said in capsys.readouterr().out
 
 
-def test_version_is_one_line(capsys) -> None:
-    """``cogment version`` prints the version."""
-    main(["version"])
+@pytest.mark.parametrize("asked", ["version", "--version"])
+def test_version_is_one_line(capsys, asked: str) -> None:
+    """``cogment version`` and ``cogment --version`` print the version."""
+    main([asked])
     assert capsys.readouterr().out == metadata.version("cogment-services") + "\n"

@@ -143,7 +143,7 @@ async def play(orchestrator: Orchestrator, *names: str, logged: bool = False) ->
     """A trial with these actors, from its start to its end."""
     parameters = TrialParameters(SPECS)
     parameters.properties = {"password": SECRET}
-    parameters.trial_config = StringValue(value=SECRET)
+    parameters.config = StringValue(value=SECRET)
     parameters.datalog_endpoint = "cogment://discover" if logged else ""
     parameters.actors.extend(parameters.new_actor("player", name=name) for name in names)
     params = common_pb2.TrialParams.FromString(parameters.serialize())
@@ -350,16 +350,16 @@ async def test_a_directory_is_scraped() -> None:
     async with DirectoryServer(port=0, prometheus_registry=registry) as server:
         client = Directory(f"grpc://127.0.0.1:{server.port}", SECRET)
         try:
-            for number in range(30):
+            for number in range(5):
                 properties = {"__implementation": f"robot{number}", "__actor_class": SECRET, "secret": SECRET}
                 await client.register_host(ServiceType.ACTOR, "127.0.0.1", 9000 + number, False, properties)
-            assert len(await client.entries(service_type=ServiceType.DATASTORE)) == 0
+            assert len(await client.entries(ServiceType.DATASTORE)) == 0
         finally:
             await client.close()
         text = await scrape(registry)
     assert families(text) == DIRECTORY
-    assert 'directory_registrations_total{result="ok"} 30.0' in text
-    assert re.findall(r"^directory_entries\{(.*)\} 30.0$", text, re.M) == ['type="ACTOR_SERVICE"']
+    assert 'directory_registrations_total{result="ok"} 5.0' in text
+    assert re.findall(r"^directory_entries\{(.*)\} 5.0$", text, re.M) == ['type="ACTOR_SERVICE"']
     assert not re.search(f"{SECRET}|robot", text)
 
 

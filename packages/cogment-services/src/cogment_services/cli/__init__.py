@@ -25,6 +25,7 @@ _SETTINGS: dict[str, Any] = {"help_option_names": ["-h", "--help"], "token_norma
 
 
 @click.group(invoke_without_command=True, context_settings=_SETTINGS)
+@click.version_option(package_name="cogment-services", message="%(version)s", help="Print the version and exit.")
 @click.pass_context
 def cogment(ctx: click.Context) -> None:
     """Run the servers of Cogment, and work with them."""

@@ -175,6 +175,7 @@ class CommitQueue:
             await self._fail(error, group)
             return
         self._bytes -= sum(getattr(change, "size", 0) for change in changes)
+        self._metrics.waiting(len(self._waiting))
         if len(self._waiting) < MAX_WAITING and self._bytes < MAX_WAITING_BYTES:
             self._room.set()
         self._metrics.committed(changes, time.perf_counter() - began)
@@ -195,6 +196,7 @@ class CommitQueue:
         failed = [*group, *self._waiting]
         self._waiting.clear()
         self._bytes = 0
+        self._metrics.waiting(0)
         self._room.set()
         self._on_ready(False)
         for _, receipt in failed:

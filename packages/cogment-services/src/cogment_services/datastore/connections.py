@@ -75,7 +75,7 @@ class Readers:
             connection.execute("PRAGMA query_only = ON")
         try:
             yield connection
-        except sqlite3.Error:
+        except BaseException:
             connection.close()
             raise
         with self._lock:

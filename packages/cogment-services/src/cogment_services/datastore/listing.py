@@ -22,6 +22,9 @@ MAX_REPLY = MESSAGE_LIMIT // 2
 
 MAX_POSITION = (1 << 63) - 1
 
+MAX_PROPERTIES = 100
+"""Properties that trials can be searched for at a time."""
+
 
 async def list_trials(archive: Archive, request: RetrieveTrialsRequest) -> RetrieveTrialsReply:
     """The trials that were asked for.
@@ -29,6 +32,8 @@ async def list_trials(archive: Archive, request: RetrieveTrialsRequest) -> Retri
     Raises:
         CogmentError: The request makes no sense, or what it asks for cannot be read or sent.
     """
+    if len(request.properties) > MAX_PROPERTIES:
+        raise UsageError(f"{len(request.properties)} properties to search for; at most {MAX_PROPERTIES} at a time")
     position = _position(request.trial_handle)
     wanted = _wanted(request)
     found: list[TrialRecord] = []

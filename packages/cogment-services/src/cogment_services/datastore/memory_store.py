@@ -209,7 +209,7 @@ def _add_sample(trial: _Trial, sample: NewSample) -> int:
     """Add a sample. Returns how many bytes that takes."""
     place = bisect.bisect_left(trial.ticks, sample.tick)
     if place < len(trial.ticks) and trial.ticks[place] == sample.tick:
-        if not sample.replaces:
+        if not sample.replaces and sample == trial.samples[place]:
             return 0
         late = trial.late.pop(sample.tick, {})
         added = sample.size - trial.samples[place].size - sum(reward.size for reward in late.values())

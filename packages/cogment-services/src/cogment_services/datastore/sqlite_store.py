@@ -44,10 +44,11 @@ TIDY_PAGES = 2000
 
 _COLUMNS = "id, timestamp, state, special_events, default_actors, unavailable_actors, sample, checksum"
 
+_REPLACE = "DO UPDATE SET " + ", ".join(f"{name} = excluded.{name}" for name in _COLUMNS.split(", ")[1:])
+
 _ON_CONFLICT = {
-    False: "DO NOTHING",
-    True: "DO UPDATE SET "
-    + ", ".join(f"{column} = excluded.{column}" for column in _COLUMNS.split(", ") if column != "id"),
+    False: f"{_REPLACE} WHERE samples.checksum <> excluded.checksum OR samples.sample <> excluded.sample",
+    True: _REPLACE,
 }
 
 
@@ -78,8 +79,7 @@ class SqliteStore:
             self._lock = FileLock(self._path)
             try:
                 self._writer = self._open_writer()
-                deleted = self._writer.execute("SELECT trial FROM deleted_trials")
-                self._deleted = {number for (number,) in deleted}
+                self._note_deleted(self._writer)
                 unfinished = "SELECT trial FROM trial_states WHERE end_reason IS NULL AND last_state <> 5"
                 return [number for (number,) in self._writer.execute(unfinished)]
             except BaseException:
@@ -112,10 +112,15 @@ class SqliteStore:
                 connection.execute("BEGIN IMMEDIATE")
                 connection.execute(f"PRAGMA user_version = {schema.VERSION}")  # writes a page, changes nothing
                 connection.execute("COMMIT")
+                self._note_deleted(connection)  # the commit that failed may have been made all the same
             except BaseException:
                 connection.close()
                 raise
         self._writer = connection
+
+    def _note_deleted(self, connection: sqlite3.Connection) -> None:
+        deleted = connection.execute("SELECT trial FROM deleted_trials")
+        self._deleted = self._deleted.union(number for (number,) in deleted)
 
     def close(self) -> None:
         """See `Store`."""
@@ -141,8 +146,13 @@ class SqliteStore:
 
     def commit(self, changes: Sequence[Change]) -> Sequence[object]:
         """See `Store`."""
-        with storage_errors(f"{self._path} cannot be written"), self._transaction() as connection:
-            return self._apply(connection, changes)
+        before = self._deleted
+        try:
+            with storage_errors(f"{self._path} cannot be written"), self._transaction() as connection:
+                return self._apply(connection, changes)
+        except BaseException:
+            self._deleted = before
+            raise
 
     @contextlib.contextmanager
     def _transaction(self) -> Generator[sqlite3.Connection, None, None]:
@@ -180,7 +190,7 @@ class SqliteStore:
             return _put_trial(connection, change)
         if isinstance(change, DeleteTrials):
             numbers = _delete_trials(connection, change.trial_ids)
-            self._deleted.update(numbers)
+            self._deleted = self._deleted.union(numbers)
             return numbers
         if change.trial in self._deleted:
             return TrialGoneError(f"trial number {change.trial} was deleted")

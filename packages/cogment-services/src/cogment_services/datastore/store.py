@@ -82,9 +82,9 @@ class NewSample:
     """State of the trial."""
     sample: bytes
     """All of it, as a serialized ``StoredTrialSample``."""
-    replaces: bool = False
-    """Whether it takes the place of the sample of this tick, late rewards and all, if there is one. Otherwise that one
-    stays as it is."""
+    replaces: bool = field(default=False, compare=False)
+    """Whether late rewards are in it already. A sample takes the place of another one of its tick, late rewards and all;
+    the same one again changes nothing, unless this is true: then it takes its place as well."""
     special_events: tuple[str, ...] = ()
     """What happened to the trial."""
     default_actors: tuple[int, ...] = ()
