@@ -23,8 +23,8 @@ from cogment_services.datastore.archive import Archive
 from cogment_services.datastore.conversion import SampleConverter
 from cogment_services.datastore.receipts import Receipts
 from cogment_services.datastore.store import NewSample
-from cogment_services.orchestrator.trial_ids import the_trial_id
 from cogment_services.refusals import Refusal
+from cogment_services.trial_ids import the_trial_id
 
 __all__ = ["INCOMPLETE", "DatalogService", "add_datalog"]
 

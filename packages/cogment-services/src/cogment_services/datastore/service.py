@@ -21,7 +21,7 @@ from cogment_services.datastore.following import Send, send_samples
 from cogment_services.datastore.listing import list_trials
 from cogment_services.datastore.receipts import Receipts
 from cogment_services.datastore.store import NewSample, TrialRecord
-from cogment_services.orchestrator.trial_ids import the_trial_id
+from cogment_services.trial_ids import the_trial_id
 
 __all__ = ["DatastoreService", "add_trial_datastore"]
 

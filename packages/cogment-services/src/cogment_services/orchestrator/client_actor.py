@@ -25,9 +25,9 @@ from cogment_services.orchestrator.participants import (
 )
 from cogment_services.orchestrator.peers import RELEASE_TIMEOUT, ClientPeer
 from cogment_services.orchestrator.status import status, version
-from cogment_services.orchestrator.trial_ids import the_trial_id
 from cogment_services.orchestrator.trials import Trials
 from cogment_services.refusals import Refusal, refuse
+from cogment_services.trial_ids import the_trial_id
 
 __all__ = ["JOIN_TIMEOUT", "ClientActorService"]
 

@@ -12,10 +12,10 @@ from cogment_core.api.common_pb2 import TrialState
 from cogment_core.api.orchestrator_pb2_grpc import TrialLifecycleSPServicer
 from cogment_core.errors import CogmentError
 from cogment_services.orchestrator.status import status, version
-from cogment_services.orchestrator.trial_ids import trial_ids
 from cogment_services.orchestrator.trials import Trials
 from cogment_services.orchestrator.watchers import Watcher
 from cogment_services.refusals import Refusal, refuse
+from cogment_services.trial_ids import trial_ids
 
 __all__ = ["LifecycleService"]
 

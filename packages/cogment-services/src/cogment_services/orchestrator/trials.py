@@ -14,10 +14,10 @@ from cogment_services.orchestrator.hooks import Hooks
 from cogment_services.orchestrator.host import Host
 from cogment_services.orchestrator.hosted import HostedTrial
 from cogment_services.orchestrator.resolve import Resolver
-from cogment_services.orchestrator.trial_ids import checked_trial_id, checked_user_id, new_trial_id
 from cogment_services.orchestrator.validation import ParametersError, complete_parameters
 from cogment_services.orchestrator.watchers import Watchers
 from cogment_services.refusals import Refusal
+from cogment_services.trial_ids import checked_trial_id, checked_user_id, new_trial_id
 
 __all__ = ["Trials"]
 
