@@ -1,8 +1,8 @@
-"""Megabytes per second of models, up and down, against a raw grpc.aio stream of the same bytes in the same run.
+"""Megabytes per second of models, up and down, against plain grpc.aio streams of the same bytes in the same run.
 
-The Model Registry, the raw server and the client are processes of their own. Models come from a file and go to
-``/dev/null``, so that the memory that the client and the Model Registry need besides is seen. Then: how long a new
-iteration takes to reach 100 subscribers.
+The Model Registry, the server of the streams and the client are processes of their own. Models come from a file and go
+to ``/dev/null``. The memory that a transfer takes is measured in processes that have done nothing else. Then: how long
+a new iteration takes to reach 100 subscribers.
 """
 
 from __future__ import annotations
@@ -13,25 +13,24 @@ import json
 import statistics
 import tempfile
 import time
-from collections.abc import AsyncIterator, Awaitable, Callable
-from contextlib import AsyncExitStack, aclosing
+from collections.abc import Awaitable, Callable, Generator
+from contextlib import AsyncExitStack, aclosing, contextmanager
 from dataclasses import asdict, dataclass
+from functools import partial
 from pathlib import Path
-from typing import Any, BinaryIO
+from typing import Any
 
-import grpc
 import grpc.aio
 
 import cogment
 from cogment.model_registry_v2 import ModelRegistry
 from cogment_model_registry import CHUNK_SIZE
 from cogment_services.model_registry import ModelRegistryServer
+from model_streams import careful_download, careful_upload, raw_download, raw_upload, serve_streams
 from processes import Child, usage
 
 MEGABYTE = 1_000_000
 MEBIBYTE = 1024 * 1024
-
-UPLOAD, DOWNLOAD = "/benchmark.Raw/Upload", "/benchmark.Raw/Download"
 
 
 @dataclass
@@ -41,10 +40,16 @@ class Figure:
     direction: str
     megabytes_per_second: float
     raw_megabytes_per_second: float
+    """A stream of bytes, and nothing else."""
+    careful_megabytes_per_second: float
+    """The same with what every safe transfer has to do, see `model_streams`."""
     ratio: float
-    client_extra_mib: float
-    """Peak of the client's memory during the transfers, beyond what it needed before."""
-    registry_extra_mib: float
+    """To the raw stream."""
+    careful_ratio: float
+    """To the careful stream."""
+    client_extra_mib: float = 0.0
+    """Peak of the client's memory during one transfer, beyond what it needed before."""
+    registry_extra_mib: float = 0.0
 
 
 # --- processes ------------------------------------------------------------------------------------------------------
@@ -57,58 +62,31 @@ async def model_registry(tell: Callable[[int], None], results: list[Any], folder
         await asyncio.Event().wait()
 
 
-async def raw(tell: Callable[[int], None], results: list[Any], size: int) -> None:
-    """A raw grpc.aio server that takes and gives bytes, on a free port."""
-    chunk = bytes(CHUNK_SIZE)
-
-    async def upload(requests: Any, context: Any) -> bytes:
-        received = 0
-        while (message := await context.read()) is not grpc.aio.EOF:
-            received += len(message)
-        return str(received).encode()
-
-    async def download(request: bytes, context: Any) -> AsyncIterator[bytes]:
-        for _ in range(size // CHUNK_SIZE):
-            yield chunk
-
-    server = grpc.aio.server()
-    handlers: dict[str, Any] = {
-        "Upload": grpc.stream_unary_rpc_method_handler(upload),
-        "Download": grpc.unary_stream_rpc_method_handler(download),
-    }
-    server.add_generic_rpc_handlers((grpc.method_handlers_generic_handler("benchmark.Raw", handlers),))
-    port = server.add_insecure_port("127.0.0.1:0")
-    await server.start()
-    tell(port)
-    await server.wait_for_termination()
+async def client(tell: Callable[[int], None], results: list[Any], port: int, path: str, kind: str) -> None:
+    """Move a model once; the result is the bytes of memory that this takes at its peak beyond what there is before."""
+    tell(0)
+    async with cogment.Context("benchmark", None) as context:
+        registry = context.get_model_registry_v2(cogment.Endpoint(f"grpc://127.0.0.1:{port}"))
+        await registry.publish_model(kind, b"warm up")
+        await registry.retrieve_model(kind)
+        before = usage().peak_rss
+        await move(registry, kind, path)
+        results.append(usage().peak_rss - before)
+        await asyncio.Event().wait()
 
 
 # --- transfers ------------------------------------------------------------------------------------------------------
 
 
-async def raw_upload(channel: grpc.aio.Channel, size: int) -> None:
-    """Send ``size`` bytes in chunks."""
-    chunk = bytes(CHUNK_SIZE)
-    call: Any = channel.stream_unary(UPLOAD)()
-    for _ in range(size // CHUNK_SIZE):
-        await call.write(chunk)
-    await call.done_writing()
-    assert int(await call) == size
-
-
-async def raw_download(channel: grpc.aio.Channel, size: int) -> None:
-    """Receive ``size`` bytes in chunks."""
-    download: Any = channel.unary_stream(DOWNLOAD)
-    call: Any = download(b"")
-    received = 0
-    async for chunk in call:
-        received += len(chunk)
-    assert received == size
-
-
-def open_nowhere() -> BinaryIO:
-    """A file that takes everything and keeps nothing."""
-    return Path("/dev/null").open("wb")
+async def move(registry: ModelRegistry, kind: str, path: str | Path) -> None:
+    """``publish`` or ``store`` a file, or ``retrieve`` what was stored last."""
+    if kind == "retrieve":
+        with Path("/dev/null").open("wb") as nowhere:  # noqa: ASYNC230
+            await registry.retrieve_model_to("m", nowhere)
+    elif kind == "store":
+        await registry.store_model("m", Path(path))
+    else:
+        await registry.publish_model("m", Path(path))
 
 
 async def seconds(work: Awaitable[Any]) -> float:
@@ -119,42 +97,64 @@ async def seconds(work: Awaitable[Any]) -> float:
 
 
 async def measure(
-    registry: ModelRegistry, server: Child, channel: grpc.aio.Channel, path: Path, size: int, repeats: int
+    registry: ModelRegistry, channel: grpc.aio.Channel, path: Path, size: int, repeats: int
 ) -> list[Figure]:
-    """The median of ``repeats`` transfers of ``size`` bytes in each direction, in turns with raw ones."""
-    with open_nowhere() as nowhere:
-        directions: dict[str, tuple[Callable[[], Awaitable[Any]], Callable[[], Awaitable[Any]]]] = {
-            "publish": (lambda: registry.publish_model("m", path), lambda: raw_upload(channel, size)),
-            "store": (lambda: registry.store_model("m", path), lambda: raw_upload(channel, size)),
-            "retrieve": (lambda: registry.retrieve_model_to("m", nowhere), lambda: raw_download(channel, size)),
-        }
-        figures: list[Figure] = []
-        for name, (ours, bare) in directions.items():
-            await bare()  # so that its memory is not counted as ours
-            before, server_before = usage().peak_rss, server.ask("usage").peak_rss
-            rates: list[float] = []
-            floors: list[float] = []
-            for _ in range(repeats):
-                floors.append(size / MEGABYTE / await seconds(bare()))
-                rates.append(size / MEGABYTE / await seconds(ours()))
-            figure = Figure(
-                name,
-                statistics.median(rates),
-                statistics.median(floors),
-                statistics.median(rate / floor for rate, floor in zip(rates, floors, strict=True)),
-                (usage().peak_rss - before) / MEBIBYTE,
-                (server.ask("usage").peak_rss - server_before) / MEBIBYTE,
+    """The median of ``repeats`` transfers in each direction, in turns with those that it is compared with."""
+    up, down = partial(raw_upload, channel, size), partial(raw_download, channel, size)
+    directions: dict[str, tuple[Callable[[], Awaitable[Any]], Callable[[], Awaitable[Any]]]] = {
+        "publish": (up, partial(careful_upload, channel, path, sync=False)),
+        "store": (up, partial(careful_upload, channel, path, sync=True)),
+        "retrieve": (down, partial(careful_download, channel, size)),
+    }
+    figures: list[Figure] = []
+    for kind, (bare, careful) in directions.items():
+        rates: list[tuple[float, float, float]] = []
+        for _ in range(repeats):
+            turn = [await seconds(bare()), await seconds(careful()), await seconds(move(registry, kind, path))]
+            rates.append((size / MEGABYTE / turn[0], size / MEGABYTE / turn[1], size / MEGABYTE / turn[2]))
+        figures.append(
+            Figure(
+                kind,
+                statistics.median(ours for _, _, ours in rates),
+                statistics.median(raw for raw, _, _ in rates),
+                statistics.median(floor for _, floor, _ in rates),
+                statistics.median(ours / raw for raw, _, ours in rates),
+                statistics.median(ours / floor for _, floor, ours in rates),
             )
-            show(figure)
-            figures.append(figure)
+        )
     return figures
+
+
+async def memory(kind: str, path: Path, folder: Path) -> tuple[float, float]:
+    """MiB that one transfer takes in a new client and in a new Model Registry."""
+    with stopping(Child(model_registry, str(folder))) as server:
+        if kind == "retrieve":
+            async with cogment.Context("benchmark", None) as context:
+                endpoint = cogment.Endpoint(f"grpc://127.0.0.1:{server.port}")
+                await context.get_model_registry_v2(endpoint).store_model("m", path)
+    with stopping(Child(model_registry, str(folder))) as server:
+        before = server.ask("usage").peak_rss
+        with stopping(Child(client, server.port, str(path), kind)) as user:
+            while not (results := user.ask("result")):  # noqa: ASYNC110
+                await asyncio.sleep(0.1)
+        return results[0] / MEBIBYTE, (server.ask("usage").peak_rss - before) / MEBIBYTE
+
+
+@contextmanager
+def stopping(child: Child) -> Generator[Child, None, None]:
+    """Stops ``child`` at the end."""
+    try:
+        yield child
+    finally:
+        child.stop()
 
 
 def show(figure: Figure) -> None:
     """Print a row."""
     print(
         f"{figure.direction:<10} {figure.megabytes_per_second:>8,.0f} {figure.raw_megabytes_per_second:>8,.0f}"
-        f" {figure.ratio:>6.2f} {figure.client_extra_mib:>10,.1f} {figure.registry_extra_mib:>12,.1f}",
+        f" {figure.careful_megabytes_per_second:>12,.0f} {figure.ratio:>7.2f} {figure.careful_ratio:>11.2f}"
+        f" {figure.client_extra_mib:>10,.1f} {figure.registry_extra_mib:>12,.1f}",
         flush=True,
     )
 
@@ -188,23 +188,29 @@ def write_model(path: Path, size: int) -> Path:
 async def measure_all(size: int, repeats: int, subscribers: int, folder: Path) -> dict[str, Any]:
     """Measure and print everything."""
     path = write_model(folder / "model", size)
-    server, floor = Child(model_registry, str(folder / "registry")), Child(raw, size)
-    try:
+    with (
+        stopping(Child(model_registry, str(folder / "registry"))) as server,
+        stopping(Child(serve_streams, size, str(folder))) as streams,
+    ):
         async with cogment.Context("benchmark", None) as context:
             registry = context.get_model_registry_v2(cogment.Endpoint(f"grpc://127.0.0.1:{server.port}"))
             await registry.publish_model("m", b"warm up")
-            print(f"{'':<10} {'MB/s':>8} {'raw MB/s':>8} {'ratio':>6} {'client MiB':>10} {'registry MiB':>12}")
-            async with grpc.aio.insecure_channel(f"127.0.0.1:{floor.port}") as channel:
-                figures = await measure(registry, server, channel, path, size, repeats)
+            async with grpc.aio.insecure_channel(f"127.0.0.1:{streams.port}") as channel:
+                figures = await measure(registry, channel, path, size, repeats)
             latencies = await update_latency(registry, subscribers, 20)
-        print(
-            f"an iteration reaches {subscribers} subscribers in {statistics.median(latencies):.1f} ms (median),", end=""
-        )
-        print(f" {max(latencies):.1f} ms (worst of {len(latencies)})")
-        return {"transfers": [asdict(figure) for figure in figures], "update_ms": latencies}
-    finally:
-        server.stop()
-        floor.stop()
+    print(
+        f"{'':<10} {'MB/s':>8} {'raw MB/s':>8} {'careful MB/s':>12} {'to raw':>7} {'to careful':>11}"
+        f" {'client MiB':>10} {'registry MiB':>12}"
+    )
+    for figure in figures:
+        extra = await memory(figure.direction, path, folder / f"memory-{figure.direction}")
+        figure.client_extra_mib, figure.registry_extra_mib = extra
+        show(figure)
+    print(
+        f"an iteration reaches {subscribers} subscribers in {statistics.median(latencies):.1f} ms (median),"
+        f" {max(latencies):.1f} ms (worst of {len(latencies)})"
+    )
+    return {"transfers": [asdict(figure) for figure in figures], "update_ms": latencies}
 
 
 def main() -> None:

@@ -11,6 +11,7 @@ import time
 from collections.abc import Callable, Coroutine, Generator
 from dataclasses import dataclass
 from multiprocessing.connection import Connection
+from pathlib import Path
 from typing import Any
 
 import cogment
@@ -34,7 +35,16 @@ class Usage:
 
 def usage() -> Usage:
     """The usage of this process."""
-    return Usage(time.process_time(), resource.getrusage(resource.RUSAGE_SELF).ru_maxrss * 1024)
+    return Usage(time.process_time(), _peak_rss())
+
+
+def _peak_rss() -> int:
+    """Peak of the memory of this process: ``getrusage`` tells that of its parent if it is higher."""
+    try:
+        lines = Path("/proc/self/status").read_text().splitlines()
+    except FileNotFoundError:  # not Linux
+        return resource.getrusage(resource.RUSAGE_SELF).ru_maxrss * 1024
+    return next(int(line.split()[1]) * 1024 for line in lines if line.startswith("VmHWM:"))
 
 
 class Child:

@@ -23,6 +23,7 @@ from typing import Any
 import grpc
 import grpc.aio
 
+import cogment
 from cogment.api import common_pb2, datalog_pb2, datalog_pb2_grpc, environment_pb2, trial_datastore_pb2
 from cogment_core.channels import open_channel
 from cogment_services.cli.trial_datastore import SWITCH_INTERVAL
@@ -33,8 +34,11 @@ from processes import Child
 PARAMS = common_pb2.TrialParams(actors=[common_pb2.ActorParams(name="actor", actor_class="player")])
 LOG = "/cogmentAPI.DatalogSP/RunTrialDatalog"
 READ = "/cogmentAPI.TrialDatastoreSP/RetrieveSamples"
+DELETE = "/cogmentAPI.TrialDatastoreSP/DeleteTrials"
 WINDOW = 200
 """Samples of one stream that may be unanswered."""
+LONGEST_WAIT = 300.0
+"""Seconds that a deleted half of the samples may take to leave the file."""
 
 
 def sample(tick: int, last: bool) -> datalog_pb2.DatalogSample:
@@ -252,12 +256,23 @@ def file_size(path: str) -> int:
     return Path(path).stat().st_size
 
 
-async def measure_million(folder: Path, count: int) -> dict[str, Any]:
-    """Size and speed with many samples."""
-    path = str(folder / "million.db")
-    child = Child(datastore, path, polling=fast_polling())
-    trials = count // 1000
-    async with connect(child.port) as channel:
+async def read_with_client(tell: Callable[[Any], None], results: list[Any], port: int) -> None:
+    """Read as users do: one trial, then all of them."""
+    tell(0)
+    async with cogment.Context("benchmark", None, prometheus_registry=None) as context:
+        store = context.get_datastore(cogment.Endpoint(f"grpc://127.0.0.1:{port}"))
+        infos = await store.get_trials()
+        for chosen in (infos[len(infos) // 2 :][:1], infos):
+            began, count = time.perf_counter(), 0
+            async for _ in store.all_samples(chosen):
+                count += 1
+            results.append(count / (time.perf_counter() - began))
+    await asyncio.Event().wait()
+
+
+async def write_many(port: int, trials: int) -> float:
+    """Log trials of 1000 samples. Returns seconds."""
+    async with connect(port) as channel:
         log = channel.stream_stream(LOG)
         messages = [message.SerializeToString() for message in inputs(1000)]
         began = time.perf_counter()
@@ -265,27 +280,45 @@ async def measure_million(folder: Path, count: int) -> dict[str, Any]:
             await asyncio.gather(
                 *(write(start_log(log, f"{n}"), messages) for n in range(first, min(first + 8, trials)))
             )
-        written = time.perf_counter() - began
-    peak = child.ask("usage").peak_rss
-    child.stop()
-    child = Child(datastore, path, polling=fast_polling())
-    opened = child.ask("result")[0]
-    async with connect(child.port) as channel:
-        request = trial_datastore_pb2.RetrieveSamplesRequest(trial_ids=[str(n) for n in range(trials)])
-        call = channel.unary_stream(READ)(request.SerializeToString())
+        return time.perf_counter() - began
+
+
+async def delete_half(port: int, trials: int, path: str) -> dict[str, float]:
+    """Delete every other trial, and wait until the file has shrunk by 45 %."""
+    wanted = file_size(path) * 0.55
+    async with connect(port) as channel:
+        request = trial_datastore_pb2.DeleteTrialsRequest(trial_ids=[str(n) for n in range(0, trials, 2)])
         began = time.perf_counter()
-        while await call.read() is not grpc.aio.EOF:
-            pass
-        read = time.perf_counter() - began
-    result = {
-        "samples": trials * 1000,
-        "file_bytes": file_size(path),
-        "write_seconds": written,
-        "writing_peak_rss": peak,
-        "open_seconds": opened,
-        "read_seconds": read,
-        "reading_peak_rss": child.ask("usage").peak_rss,
-    }
+        await channel.unary_unary(DELETE)(request.SerializeToString())
+        answered = time.perf_counter() - began
+        while file_size(path) > wanted and time.perf_counter() - began < LONGEST_WAIT:  # noqa: ASYNC110 - a file tells nobody
+            await asyncio.sleep(0.2)
+        return {
+            "delete_seconds": answered,
+            "shrink_seconds": time.perf_counter() - began,
+            "file_bytes_of_half": file_size(path),
+        }
+
+
+async def measure_million(folder: Path, count: int) -> dict[str, Any]:
+    """Size and speed with many samples."""
+    path = str(folder / "million.db")
+    trials = count // 1000
+    child = Child(datastore, path, polling=fast_polling())
+    result: dict[str, Any] = {"samples": trials * 1000, "write_seconds": await write_many(child.port, trials)}
+    result["writing_peak_rss"] = child.ask("usage").peak_rss
+    child.stop()
+    result["file_bytes"] = file_size(path)
+    child = Child(datastore, path, polling=fast_polling())
+    result["open_seconds"] = child.ask("result")[0]
+    reader = Child(read_with_client, child.port)
+    while len(rates := reader.ask("result")) < 2:  # noqa: ASYNC110 - the other process only answers
+        await asyncio.sleep(0.5)
+    result["one_trial_per_second"], result["all_per_second"] = rates
+    result["client_peak_rss"] = reader.ask("usage").peak_rss
+    reader.stop()
+    result["reading_peak_rss"] = child.ask("usage").peak_rss
+    result.update(await delete_half(child.port, trials, path))
     child.stop()
     return result
 

@@ -25,8 +25,10 @@ from cogment_core.api import (
     orchestrator_pb2_grpc,
 )
 from cogment_core.api.common_pb2 import END, HEARTBEAT, NORMAL
+from cogment_core.call_status import CallStatus, is_made_up
 from cogment_core.context import Context
 from cogment_core.endpoints import Endpoint, ServedEndpoint
+from cogment_core.errors import RpcError
 from cogment_core.inprocess import InProcessEndpoint, InProcessServer
 from cogment_core.specs import ActorClass, ActorClassList
 
@@ -131,9 +133,11 @@ class ServiceLine(Line):
     """The stream of a participant that the Orchestrator calls."""
 
     def __init__(self, call: Any, make_input: Callable[..., Any], init: Any) -> None:
-        super().__init__(make_input, call.read, call.write)
+        super().__init__(make_input, call.read, self._write_while_open)
         self.call = call
         self._init = init
+        self._status = CallStatus(call)
+        self._error: RpcError | None = None
 
     async def join(self) -> None:
         """Send the initial data."""
@@ -143,6 +147,14 @@ class ServiceLine(Line):
         """Send the initial data, and wait for the answer to it."""
         await self.join()
         await self.expect(NORMAL, "init_output")
+
+    async def _write_while_open(self, message: Any) -> None:
+        try:
+            await self.call.write(message)
+        except grpc.aio.AioRpcError as error:
+            if not is_made_up(error):
+                raise
+            # The participant ended the call before gRPC was done with this message, which it may well have got.
 
     async def stop_sending(self) -> None:
         """Half-close."""
@@ -154,18 +166,19 @@ class ServiceLine(Line):
         try:
             while (message := await self.next()) is not None:
                 messages.append(message)
-        except grpc.aio.AioRpcError:
-            pass  # `code` tells
+        except grpc.aio.AioRpcError as error:
+            self._error = await soon(self._status.true_end(error))
         return messages
 
     async def code(self) -> grpc.StatusCode:
         """How the participant ended the call; what was left to come is dropped."""
         await self.rest()
-        return await soon(self.call.code())
+        return grpc.StatusCode.OK if self._error is None else self._error.code()
 
     async def details(self) -> str:
         """What the participant said when it ended the call."""
-        return await soon(self.call.details())
+        await self.rest()
+        return "" if self._error is None else self._error.details() or ""
 
     async def finish(self) -> None:
         """End the trial softly, with nothing in between, and see the participant end the call."""

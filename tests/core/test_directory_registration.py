@@ -12,6 +12,7 @@ from types import SimpleNamespace
 from typing import Any
 
 import pytest
+from prometheus_client import CollectorRegistry
 from scripted_directory import GRPC_SSL, SECRET, ScriptedDirectory
 
 from cogment_core import offers, own_host, registration
@@ -304,6 +305,21 @@ async def test_only_what_is_missing_is_registered_again(scripted: ScriptedDirect
     await scripted.until(lambda: len(scripted.entries) == 2)
     assert kept in scripted.entries
     assert len(scripted.registered) == 3
+
+
+async def test_registrations_that_were_lost_are_counted(scripted: ScriptedDirectory):
+    """The first ones are not; operators see that a Directory forgets."""
+    registry = CollectorRegistry()
+    async with Context(
+        "me", SETTINGS, prometheus_registry=registry, directory_endpoint=scripted.url, directory_auth_token=TOKEN
+    ) as context:
+        context.register_environment(impl)
+        context.register_actor(impl, "a", ["player"])
+        await serve(context)
+        assert registry.get_sample_value("directory_reregistrations_total") == 0
+        del scripted.entries[max(scripted.entries)]
+        await scripted.until(lambda: len(scripted.entries) == 2)
+        await scripted.until(lambda: registry.get_sample_value("directory_reregistrations_total") == 1)
 
 
 async def test_what_a_directory_hides_is_registered_less_and_less_often(scripted: ScriptedDirectory, context: Context):

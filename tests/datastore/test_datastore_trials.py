@@ -48,6 +48,14 @@ async def test_get_trials_by_id_and_property(server: Any, datastore: Datastore) 
     assert [info.trial_id for info in infos] == ["t1", "t3"]
 
 
+async def test_a_large_store_is_asked_in_parts(server: Any, datastore: Datastore) -> None:
+    """All trials, or many, need not fit into one reply: no request is for more than 500 of them."""
+    ids = fill(server, 501)
+    for chosen in ([], ids):
+        assert [info.trial_id for info in await datastore.get_trials(chosen)] == ids
+    assert all(0 < request.trials_count <= 500 for request in server.requests("RetrieveTrials"))
+
+
 async def test_get_trials_from_an_empty_store(server: Any, datastore: Datastore) -> None:
     """A page without trials ends the search, whatever handle it has: the existing server's says "0"."""
     assert await datastore.get_trials() == []

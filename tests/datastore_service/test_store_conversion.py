@@ -94,6 +94,18 @@ def test_everything_is_where_the_protocol_says(sample: DatalogSample) -> None:
         _check_messages(sample, stored, index)
 
 
+def test_user_data_for_many_is_stored_once() -> None:
+    """A reward for all actors takes its user data once, not once for each of them: a sample stays as small."""
+    given = common_pb2.RewardSource(sender_name="bob", value=1, confidence=1, user_data=AnyMessage(value=b"x" * 10_000))
+    sample = DatalogSample(info=SampleInfo(), rewards=[common_pb2.Reward(receiver_name="*", sources=[given] * 2)])
+    change = convert(sample)
+    stored = StoredTrialSample.FromString(change.sample)
+    assert [AnyMessage.FromString(payload) for payload in stored.payloads] == [given.user_data] * 2
+    for actor in stored.actor_samples:
+        assert [entry.user_data for entry in actor.received_rewards] == [0, 1]
+    assert [entry.user_data for entry in stored.actor_samples[1].sent_rewards] == [0, 1] * 3
+
+
 def _check_rewards(sample: DatalogSample, stored: StoredTrialSample, index: int) -> None:
     actor = stored.actor_samples[index]
     received = [

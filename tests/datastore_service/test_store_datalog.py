@@ -339,6 +339,23 @@ async def test_a_message_that_would_fill_the_memory_is_refused(client) -> None:
     assert (await client.info("trial")).samples_count == 0
 
 
+async def test_a_sample_that_takes_long_to_convert_holds_up_nobody(client) -> None:
+    """A small message can mean many rewards; other logs go on meanwhile."""
+    crowd = [f"actor {number}" for number in range(1_000)]
+    log = await client.log("crowd", params(*crowd))
+    sources = [common_pb2.RewardSource(sender_name=name, value=1, confidence=1) for name in crowd[:100]]
+    many = common_pb2.Reward(receiver_name="*", sources=sources)
+    stored = asyncio.ensure_future(log.store(DatalogSample(info=SampleInfo(state=ENDED), rewards=[many])))
+    others = 0
+    while not stored.done():
+        await asyncio.wait_for(client.log_all(f"other {others}", 2), PATIENCE)
+        others += 1
+    await stored
+    assert others > 2
+    (sample_of_crowd,) = await client.samples("crowd")
+    assert {len(actor.received_rewards) for actor in sample_of_crowd.actor_samples} == {100}
+
+
 async def test_odd_content_is_kept(client) -> None:
     """Rewards for nobody, messages without payload, numbers that are none: stored or left out, never a failure."""
     odd = sample(

@@ -16,7 +16,7 @@ from storekit import PATIENCE, Client, Disk, params, sample
 
 from cogment_services.datastore import TrialDatastore, schema
 from cogment_services.datastore.sqlite_store import SqliteStore
-from cogment_services.datastore.store import PutTrial, StoreError, TrialQuery
+from cogment_services.datastore.store import NewSample, PutTrial, StoreError, TrialQuery
 
 # --- whose it is ------------------------------------------------------------------------------------------------------
 
@@ -184,6 +184,20 @@ async def _write_until_it_fails(path: Path, disk: Disk) -> list[int]:
 
 
 # --- disks that forget ------------------------------------------------------------------------------------------------
+
+
+def test_a_page_is_bounded_whatever_the_size_of_samples(tmp_path) -> None:
+    """A reader, and each that does not take what it asked for, holds a page in memory: some samples, a megabyte."""
+    store = SqliteStore(tmp_path / "trials.db")
+    store.open()
+    (number,) = store.commit([PutTrial("trial", "carol", b"", {})])
+    store.commit([NewSample(number, tick, 0, 3, bytes(300_000)) for tick in range(40)])
+    after, pages = -1, []
+    while (page := store.read(number, after)).samples:
+        after = page.last
+        pages.append(len(page.samples))
+    assert pages == [4] * 10
+    store.close()
 
 
 @pytest.fixture(scope="module")

@@ -544,3 +544,29 @@ async def test_secrets_are_in_no_log_metric_error_or_repr(run_directory, run_pee
     assert "registered" in caplog.text
     for secret in ("planted-token-1", "planted-token-2", "planted-secret", reply.secret):
         assert [text for text in said if secret in text] == []
+
+
+# --- what fresh eyes found
+
+
+async def test_an_unknown_number_is_not_waited_for(run_directory) -> None:
+    """Services ask by number whether they are still registered: with a long lag, too, they know soon if not."""
+    directory = await run_directory(policy=Policy(registration_lag=600.0))
+    reply = await directory.registered(client_entry())
+    began = time.monotonic()
+    assert ids(await directory.find_id(reply.service_id)) == [reply.service_id]
+    assert await directory.find_id(reply.service_id ^ 1) == []
+    assert await directory.as_("other").find_id(reply.service_id) == []
+    assert time.monotonic() - began < 10.0
+
+
+async def test_of_two_tokens_that_want_a_name_at_once_one_gets_it(directory) -> None:
+    """F3: registered at the same time, a name belongs to one of them, and only that one's entries are found."""
+    callers = [directory.as_(f"token-{number % 2}") for number in range(20)]
+    replies = await asyncio.gather(*(caller.register(client_entry(__implementation="world")) for caller in callers))
+    winners = {number % 2 for number, reply in enumerate(replies) if reply.status == reply.OK}
+    assert len(winners) == 1
+    (winner,) = winners
+    assert all((reply.status == reply.OK) is (number % 2 == winner) for number, reply in enumerate(replies))
+    assert len(await directory.as_(f"token-{winner}").find(3)) == 10
+    assert await directory.as_(f"token-{1 - winner}").find(3) == []

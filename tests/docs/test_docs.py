@@ -21,9 +21,12 @@ import cogment.datastore
 import cogment.environment
 import cogment.prehook
 from cogment_core.fields import Fields
-from cogment_core.metrics import ActorMetrics, EnvironmentMetrics
+from cogment_core.metrics import ActorMetrics, EnvironmentMetrics, RegistrationMetrics
 from cogment_services.cli.orchestrator import orchestrator as orchestrator_command
 from cogment_services.datastore import TrialDatastore
+from cogment_services.datastore.metrics import DatastoreMetrics
+from cogment_services.directory.metrics import DirectoryMetrics
+from cogment_services.model_registry.metrics import RegistryMetrics
 from cogment_services.orchestrator import Orchestrator
 from cogment_services.orchestrator.metrics import OrchestratorMetrics
 from cogment_services.orchestrator.params_file import parse_params
@@ -186,7 +189,8 @@ def test_all_options_of_the_command_are_listed() -> None:
     for name, (variable, default) in shown.items():
         assert f"`{variable}`" in listed[name][0], name
         if isinstance(default, (int, float, str)):
-            assert listed[name][1] == str(default).removesuffix(".0"), name
+            written = str(default).removesuffix(".0")
+            assert listed[name][1] == (written.lower() if isinstance(default, bool) else written), name
 
 
 def test_all_metrics_are_listed() -> None:
@@ -195,9 +199,13 @@ def test_all_metrics_are_listed() -> None:
     ActorMetrics(registry)
     EnvironmentMetrics(registry)
     OrchestratorMetrics(registry)
+    RegistrationMetrics(registry)
+    DatastoreMetrics(registry, int)
+    RegistryMetrics(registry, int)
+    DirectoryMetrics(registry)
     counters = {f"{metric.name}_total" for metric in registry.collect() if metric.type == "counter"}
     others = {metric.name for metric in registry.collect() if metric.type != "counter"}
-    table = re.findall(r"^\| (`\w+_\w+`.*?) \|", (DOCS / "howto" / "logging.md").read_text(), re.M)
+    table = re.findall(r"^\| (`\w+_\w+`.*?) \|", (DOCS / "howto" / "metrics.md").read_text(), re.M)
     assert set(re.findall(r"`(\w+)`", " ".join(table))) == counters | others
 
 

@@ -84,12 +84,13 @@ async def test_a_trial_ends_when_its_datastore_does_not_come_back(stage, file) -
     orchestrator, components, store, controller, trial, names = await begin(stage, file, "--datalog_buffer_samples=50")
     store.kill()
     await store.exit()
-    for left in await all_left(components, names):
+    everybody = await all_left(components, names)
+    for left in everybody:
         check_end(left, "DATALOG_LOST: 50 samples wait for the datalog, there is no room for more")
     assert await state_of(controller, trial) is TrialState.ENDED
     await orchestrator.expect_log(f"trial [{trial}] is ended: 50 samples wait for the datalog")
     store = await start_store(stage, file, port=store.port)
-    assert await read_ticks(store, trial) == list(range(left.last + 1))
+    assert await read_ticks(store, trial) == list(range(everybody[-1].last + 1))
 
 
 async def test_what_a_datastore_misses_is_counted_if_it_may(stage, file) -> None:

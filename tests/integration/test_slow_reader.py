@@ -11,6 +11,9 @@ from harness.specs import CLIENT, ENVIRONMENT, EnvironmentPlan, Role, parameters
 FULL = 2 * 1024 * 1024
 """Bytes of an observation: a few of them fill what gRPC keeps of a stream that nobody reads."""
 
+PERIOD = 0.25
+"""Seconds between observations: in the 5 s that a write may take they stay below what may wait for an actor."""
+
 
 async def test_an_actor_that_never_reads_is_done_without(stage) -> None:
     """B5: it is given up 5 s after its stream is full; before and after that, its trial and all others go on, and end,
@@ -30,7 +33,9 @@ async def test_an_actor_that_never_reads_is_done_without(stage) -> None:
 
     def trial_with(address: str):
         silent = Role("silent", address, optional=True, response_timeout=0.1)
-        return parameters(others.endpoint, [silent, Role("other", others.endpoint)], EnvironmentPlan(size=FULL))
+        return parameters(
+            others.endpoint, [silent, Role("other", others.endpoint)], EnvironmentPlan(size=FULL, period=PERIOD)
+        )
 
     async with ScriptedServer(actor=never_read) as peers, ScriptedClient(orchestrator.endpoint) as client:
         served = await controller.start_trial(trial_params=trial_with(peers.endpoint))

@@ -59,6 +59,8 @@ async def test_waiters_wait_for_the_first_iteration(registry: ModelRegistry, fak
     await soon(fake.watched.wait())
     fake.add("m", b"one")
     first, second, _ = await soon(asyncio.gather(*waiters))
+    assert first is not None
+    assert second is not None
     assert first[0] == "ONE"
     assert first[0] is second[0]
     assert latest.is_available()

@@ -85,6 +85,7 @@ def test_without_options_the_defaults_count(run) -> None:
         "datalog_policy": "stop",
         "join_key": None,
         "prometheus_registry": None,
+        "tracer_provider": None,
     }
 
 

@@ -247,6 +247,7 @@ async def test_what_was_not_acknowledged_is_sent_again(store: Store, begin: Call
     assert store.calls[0].ticks == list(range(6))
     assert store.calls[-1].ticks == list(range(4, 15))
     assert (trial.lost, trial.dropped) == ([], 0)
+    assert trial.reconnects >= 1
 
 
 async def test_a_datalog_that_dies_again_and_again_gets_everything(store: Store, begin: Callable[..., Trial]) -> None:

@@ -11,13 +11,14 @@ from google.protobuf.wrappers_pb2 import StringValue
 from hypothesis import given
 from hypothesis import strategies as st
 
+from cogment_core import join_tokens
 from cogment_core.api.common_pb2 import TrialParams
 from cogment_core.api.orchestrator_pb2 import TrialStartRequest
 from cogment_core.api.orchestrator_pb2_grpc import TrialLifecycleSPStub
 from cogment_core.context import Context
 from cogment_core.endpoints import Endpoint
 from cogment_core.enums import EventType
-from cogment_core.errors import RpcError, UsageError
+from cogment_core.errors import BacklogError, RpcError, UsageError
 from cogment_core.join_tokens import JoinTokenError, JoinTokens
 from cogment_core.parameters import ActorParameters, TrialParameters
 from cogment_core.specs import ActorClass, ActorClassList
@@ -86,6 +87,41 @@ def test_a_token_is_good_once() -> None:
     with pytest.raises(JoinTokenError):
         tokens.check(first)
     tokens.check(second)
+
+
+def test_a_token_that_was_checked_twice_is_used_once() -> None:
+    """Of two who show the same token at the same time, one takes the seat; if it does not, the other may."""
+    tokens = JoinTokens(KEY)
+    token = tokens.issue("trial", "actor")
+    first, second = tokens.check(token), tokens.check(token)
+    tokens.use(first)
+    with pytest.raises(JoinTokenError):
+        tokens.use(second)
+    tokens.give_back(first)
+    tokens.use(second)
+
+
+def test_only_so_many_used_tokens_are_remembered(monkeypatch: pytest.MonkeyPatch) -> None:
+    """Then no seat is taken until some of them have expired: a token that was forgotten could be used again."""
+    monkeypatch.setattr(join_tokens, "USED_LIMIT", 2)
+    now = [1000.0]
+    tokens = JoinTokens(KEY, clock=lambda: now[0])
+    for lifetime in (10, 20):
+        tokens.use(tokens.check(tokens.issue("trial", "actor", lifetime)))
+    third = tokens.check(tokens.issue("trial", "actor", 30))
+    with pytest.raises(BacklogError, match="try again later"):
+        tokens.use(third)
+    now[0] += 11
+    tokens.use(third)
+
+
+@pytest.mark.parametrize("token", ["planted\n", "plänted", b"planted", "x\0"])
+async def test_a_token_that_cannot_be_sent_is_said(token) -> None:
+    """A token from a file has a line break at its end: the error says so, and does not repeat it."""
+    async with Context("me", SPECS, prometheus_registry=None) as context:
+        with pytest.raises(UsageError, match="join_token") as caught:
+            await context.join_trial("trial", Endpoint("grpc://127.0.0.1:1"), actor_name="a", join_token=token)
+    assert "planted" not in str(caught.value)
 
 
 def test_what_makes_no_token_is_refused() -> None:
@@ -168,6 +204,25 @@ async def test_only_bearers_of_a_token_take_their_seats(over_grpc: bool) -> None
         assert await refused(context.join_trial(trial_id, endpoint, actor_name="alice", join_token=alice)) is (
             unauthenticated
         )
+
+
+async def test_a_seat_that_is_taken_stays_taken() -> None:
+    """F2: who comes later, with another token for the same seat, is told so, and keeps the token."""
+    played = Played()
+    tokens = JoinTokens(KEY)
+    async with program(played) as context, Orchestrator(join_key=KEY) as orchestrator:
+        orchestrator.attach(context)
+        endpoint = orchestrator.endpoint
+        trial_id = await _start(orchestrator)
+        joining = [
+            context.join_trial(trial_id, endpoint, actor_name=name, join_token=tokens.issue(trial_id, name))
+            for name in ("alice", "alice", "bob")
+        ]
+        outcomes = await asyncio.wait_for(asyncio.gather(*joining, return_exceptions=True), 20)
+        (taken,) = [outcome for outcome in outcomes if outcome is not None]
+        assert isinstance(taken, RpcError)
+        assert taken.code() is grpc.StatusCode.ALREADY_EXISTS
+        assert sorted(played.names) == ["alice", "bob"]
 
 
 async def test_an_orchestrator_without_a_key_asks_for_none() -> None:

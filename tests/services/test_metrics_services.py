@@ -31,6 +31,7 @@ from cogment_core.parameters import TrialParameters
 from cogment_core.specs import ActorClass, ActorClassList
 from cogment_services.datastore import TrialDatastore
 from cogment_services.directory import DirectoryServer
+from cogment_services.directory.health import Schedule
 from cogment_services.model_registry import ModelRegistryServer
 from cogment_services.orchestrator import Orchestrator
 from cogment_services.orchestrator.metrics import OrchestratorMetrics
@@ -103,7 +104,7 @@ async def scrape(registry: CollectorRegistry) -> str:
 
 def _read(url: str) -> str:
     with urllib.request.urlopen(url, timeout=PATIENCE) as reply:
-        return reply.read().decode()
+        return str(reply.read(), "utf-8")
 
 
 def families(text: str) -> set[str]:
@@ -347,7 +348,8 @@ async def test_a_model_registry_is_scraped() -> None:
 async def test_a_directory_is_scraped() -> None:
     """Entries by type, requests by result; nothing that callers choose, no token."""
     registry = CollectorRegistry()
-    async with DirectoryServer(port=0, prometheus_registry=registry) as server:
+    schedule = Schedule(period=3600.0, grpc_rounds=(0.05,), tcp_rounds=(0.05,))
+    async with DirectoryServer(port=0, schedule=schedule, prometheus_registry=registry) as server:
         client = Directory(f"grpc://127.0.0.1:{server.port}", SECRET)
         try:
             for number in range(5):

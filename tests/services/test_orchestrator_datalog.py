@@ -188,7 +188,7 @@ async def test_samples_are_dropped_if_that_is_the_policy(run_orchestrator, peers
         await alice.expect(NORMAL, "observation")
     await wire.terminate(trial_id, hard=True)
     assert "does not take samples as fast as they are made" in caplog.text
-    assert registry.get_sample_value("orchestrator_datalog_dropped_samples_total") > 0
+    assert registry.get_sample_value("orchestrator_datalog_dropped_samples_total")
 
 
 def test_a_policy_that_is_none_is_refused() -> None:

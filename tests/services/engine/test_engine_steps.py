@@ -267,7 +267,7 @@ class Witness(TrialObserver):
 
 
 def test_an_observer_is_told_of_each_step() -> None:
-    """What an actor observes, its first action in the tick, and what the environment gets; then the last observations."""
+    """What actors observe, their first actions in the tick, what the environment gets; then the last observations."""
     witness = Witness()
     stage = Stage({}, max_steps=1, trial={"observer": witness}).begin()
     stage.observe(observations=[b"zero"])

@@ -7,7 +7,8 @@ which comes before or after (measured).
 from __future__ import annotations
 
 import asyncio
-from collections.abc import Coroutine
+from collections.abc import AsyncGenerator, Coroutine
+from contextlib import asynccontextmanager, suppress
 from typing import Any
 
 import grpc
@@ -16,7 +17,7 @@ import grpc.aio
 from cogment_core import outbox
 from cogment_core.errors import RpcError, UnavailableError, from_grpc
 
-__all__ = ["GRPC_ERRORS", "CallStatus", "as_rpc_error"]
+__all__ = ["GRPC_ERRORS", "CallStatus", "as_rpc_error", "is_made_up"]
 
 GRPC_ERRORS = (grpc.aio.AioRpcError, grpc.aio.BaseError, asyncio.InvalidStateError)
 """What a read or a write of a gRPC call raises when the call is over or broken."""
@@ -34,6 +35,7 @@ class CallStatus:
 
     def __init__(self, call: Any) -> None:
         self._call = call
+        self._has_one_reply = isinstance(call, grpc.aio.StreamUnaryCall)
         self._status: asyncio.Future[tuple[grpc.StatusCode, str]] = asyncio.get_running_loop().create_future()
         call.add_done_callback(self._note)
 
@@ -49,15 +51,39 @@ class CallStatus:
         Args:
             error: What reading from the call raised. There must be nothing left to read.
         """
-        if not isinstance(error, grpc.aio.AioRpcError) or error.details() != _MADE_UP_DETAILS:
+        if not is_made_up(error):
             return as_rpc_error(error)
-        # There is nothing left to read, so the true status is here or on its way.
+        true = await self._true_error()
+        if true is not None:
+            return from_grpc(true)
+        return None if self._status.done() else as_rpc_error(error)
+
+    @asynccontextmanager
+    async def true_errors(self) -> AsyncGenerator[None, None]:
+        """Within it, what a write or the reply raises has the true status of the call."""
+        try:
+            yield
+        except GRPC_ERRORS as error:
+            if isinstance(error, grpc.aio.AioRpcError) and not is_made_up(error):
+                raise
+            raise await self._true_error() or as_rpc_error(error) from error
+
+    async def _true_error(self) -> grpc.aio.AioRpcError | None:
+        """The true status as an error; None if the call ended well, or if gRPC does not tell."""
+        # The call is over, so the true status is here or on its way.
+        if not self._status.done() and self._has_one_reply:
+            with suppress(grpc.aio.AioRpcError, asyncio.TimeoutError):
+                await asyncio.wait_for(_reply_of(self._call), outbox.WRITE_TIMEOUT)
+            self._note(self._call)  # gRPC tells nobody of this one
         await asyncio.wait({self._status}, timeout=outbox.WRITE_TIMEOUT)
-        if not self._status.done():
-            return as_rpc_error(error)
-        code, details = self._status.result()
+        code, details = self._status.result() if self._status.done() else (grpc.StatusCode.OK, "")
         empty = grpc.aio.Metadata()
-        return None if code is grpc.StatusCode.OK else from_grpc(grpc.aio.AioRpcError(code, empty, empty, details))
+        return None if code is grpc.StatusCode.OK else grpc.aio.AioRpcError(code, empty, empty, details)
+
+
+def is_made_up(error: Exception) -> bool:
+    """Whether ``grpc.aio`` raised ``error`` because a write failed, without knowing why."""
+    return isinstance(error, grpc.aio.AioRpcError) and error.details() == _MADE_UP_DETAILS
 
 
 def as_rpc_error(error: Exception) -> RpcError:
@@ -65,6 +91,10 @@ def as_rpc_error(error: Exception) -> RpcError:
     if isinstance(error, grpc.aio.AioRpcError):
         return from_grpc(error)
     return UnavailableError(grpc.StatusCode.UNAVAILABLE, f"the call broke: {error}")
+
+
+async def _reply_of(call: Any) -> Any:
+    return await call
 
 
 def _result_of(coroutine: Coroutine[Any, Any, Any]) -> Any:

@@ -23,6 +23,7 @@ from cogment_core.ports import check_port
 from cogment_core.tracking import TrackingChannel
 
 __all__ = [
+    "BULK_OPTIONS",
     "CLIENT_OPTIONS",
     "IDEMPOTENT",
     "MESSAGE_LIMIT",
@@ -145,6 +146,16 @@ SERVER_OPTIONS: Options = (
 )
 """Options of a server."""
 
+BULK_OPTIONS: Options = (
+    ("grpc.http2.bdp_probe", 0),
+    ("grpc.http2.lookahead_bytes", 4 * 1024**2),
+)
+"""Options besides, of both ends of streams of large messages.
+
+gRPC finds out how much can be under way, and takes that much ahead of who reads: 100 MiB and more when the machine is
+busy (measured). Two chunks of a model ahead are as fast.
+"""
+
 
 # --- clients ----------------------------------------------------------------------------------------------------------
 
@@ -210,8 +221,12 @@ class ChannelPool:
         self._pid = 0
         self._closed = False
 
-    def get(self, endpoint: Endpoint) -> grpc.aio.Channel:
-        """The channel to ``endpoint``.
+    def get(self, endpoint: Endpoint, options: Options = ()) -> grpc.aio.Channel:
+        """The channel to ``endpoint`` with these options.
+
+        Args:
+            endpoint: An address, or the endpoint of an in-process server.
+            options: gRPC options besides, or instead of, those of the pool.
 
         Raises:
             EndpointError: See `open_channel`.
@@ -220,10 +235,10 @@ class ChannelPool:
         if self._closed:
             raise UsageError(f"the connections are closed: {redact_url(endpoint.url)!r} cannot be reached any more")
         self._check_place()
-        key = identity(endpoint)
+        key = (identity(endpoint), tuple(options))
         channel = self._channels.get(key)
         if channel is None:
-            channel = self._channels[key] = open_channel(endpoint, options=self._options)
+            channel = self._channels[key] = open_channel(endpoint, options=(*self._options, *options))
         return channel
 
     async def lasting(self, endpoint: Endpoint, service: str) -> grpc.aio.Channel:

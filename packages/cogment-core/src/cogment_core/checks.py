@@ -14,7 +14,17 @@ from typing import Any, cast
 
 from cogment_core.errors import UsageError
 
-__all__ = ["as_bytes", "as_flag", "as_seconds", "as_specs", "as_text", "as_trial_id", "as_whole", "wrong"]
+__all__ = [
+    "as_bytes",
+    "as_flag",
+    "as_seconds",
+    "as_specs",
+    "as_text",
+    "as_trial_id",
+    "as_whole",
+    "checked_token",
+    "wrong",
+]
 
 _LARGEST_FLOAT32 = (2 - 2**-23) * 2.0**127
 
@@ -92,3 +102,18 @@ def as_bytes(name: str, value: object) -> bytes:
 def wrong(name: str, expected: str, value: object) -> UsageError:
     """The error that says that ``name`` has to be as ``expected``, and is not."""
     return UsageError(f"{name} has to be {expected}, not {reprlib.repr(value)} ({type(value).__name__})")
+
+
+def checked_token(name: str, token: object) -> str | None:
+    """``token`` if it can be sent, None if it is empty. No error repeats it.
+
+    Raises:
+        UsageError: It is no text, or not such as metadata can carry.
+    """
+    if token is None or token == "":
+        return None
+    if not isinstance(token, str):
+        raise UsageError(f"{name} has to be text, not {type(token).__name__}")
+    if not (token.isascii() and token.isprintable()):
+        raise UsageError(f"{name} may only have printable ASCII text: is there a line break at its end?")
+    return token

@@ -7,7 +7,7 @@ from typing import Any
 
 from cogment_core import duplex
 from cogment_core.api import common_pb2, orchestrator_pb2_grpc
-from cogment_core.checks import as_trial_id
+from cogment_core.checks import as_trial_id, checked_token
 from cogment_core.errors import ProtocolError
 from cogment_core.implementations import Implementations
 from cogment_core.join_tokens import METADATA_KEY
@@ -36,7 +36,7 @@ class ClientActor:
         join_token: What lets this actor in, if the Orchestrator asks for it.
 
     Raises:
-        UsageError: ``trial_id`` is not the id of a trial.
+        UsageError: ``trial_id`` is not the id of a trial, or ``join_token`` cannot be sent.
     """
 
     def __init__(
@@ -49,7 +49,7 @@ class ClientActor:
         settings: CogSettings | None,
         join_token: str | None = None,
     ) -> None:
-        self._join_token = join_token
+        self._join_token = checked_token("join_token", join_token)
         self._trial_id = as_trial_id("trial_id", trial_id)
         self._actor_name = actor_name
         self._actor_class = actor_class

@@ -46,11 +46,18 @@ class Connections:
 
         if self._resolver is None:
             self._resolver = Resolver(self.own_directory())
-        return await self._resolver.connect(endpoint, service_type, lambda address: self._open(address, stream_of))
+        return await self._resolver.connect(
+            endpoint, service_type, lambda address: self._open(address, service_type, stream_of)
+        )
 
-    async def _open(self, address: Endpoint, stream_of: str) -> grpc.aio.Channel:
+    async def _open(self, address: Endpoint, service_type: ServiceType, stream_of: str) -> grpc.aio.Channel:
+        from cogment_core.channels import BULK_OPTIONS
+        from cogment_core.endpoints import ServiceType
+
         pool = self._pool()
-        return await pool.lasting(address, stream_of) if stream_of else pool.get(address)
+        if stream_of:
+            return await pool.lasting(address, stream_of)
+        return pool.get(address, BULK_OPTIONS if service_type is ServiceType.MODEL_REG else ())
 
     def directory(self, endpoint: Endpoint | str, token: str | None) -> Directory:
         """The client of a Directory.

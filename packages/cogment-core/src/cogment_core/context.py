@@ -11,7 +11,7 @@ from collections.abc import Mapping, Sequence
 from types import TracebackType
 from typing import TYPE_CHECKING, Any, TypeVar
 
-from cogment_core.checks import as_specs, as_text
+from cogment_core.checks import as_specs
 from cogment_core.connections import Connections
 from cogment_core.directory_settings import as_directory_endpoint, as_directory_token
 from cogment_core.endpoints import Endpoint, ServedEndpoint, ServiceType, as_served_endpoint
@@ -350,7 +350,8 @@ class Context:
                 `cogment_core.join_tokens`.
 
         Raises:
-            UsageError: Neither a name nor a class was given, or ``trial_id`` cannot be the id of a trial.
+            UsageError: Neither a name nor a class was given, or ``trial_id`` cannot be the id of a trial, or
+                ``join_token`` cannot be sent.
             RpcError: The Orchestrator refuses (no such trial or actor, or it is taken), or cannot be reached.
             Exception: Whatever the registered function raises.
         """
@@ -366,7 +367,7 @@ class Context:
             actor_class="" if actor_name else actor_class or "",
             implementations=self._implementations,
             settings=self._settings,
-            join_token=None if join_token is None else as_text("join_token", join_token),
+            join_token=join_token,
         )
         channel = await self.channel(
             endpoint or Endpoint(), ServiceType.CLIENT_ACTOR, stream_of="cogmentAPI.ClientActorSP"

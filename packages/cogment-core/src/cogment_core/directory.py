@@ -6,10 +6,10 @@ from collections.abc import AsyncGenerator, Mapping, Sequence
 from contextlib import aclosing
 from typing import TYPE_CHECKING, Any
 
-from cogment_core.checks import as_flag, as_text, as_whole, wrong
+from cogment_core.checks import as_flag, as_text, as_whole, checked_token, wrong
 from cogment_core.client import AwaitableClient
 from cogment_core.directory_entries import DirectoryEntry, NothingFoundError, Wanted
-from cogment_core.directory_settings import checked_token, directory_address
+from cogment_core.directory_settings import directory_address
 from cogment_core.endpoints import DiscoverUrl, Endpoint, ServiceType, parse_url, redact_url
 from cogment_core.errors import EndpointError, RefusedError
 from cogment_core.logs import logger

@@ -4,12 +4,12 @@ from __future__ import annotations
 
 import os
 
-from cogment_core.checks import wrong
+from cogment_core.checks import checked_token, wrong
 from cogment_core.endpoints import Endpoint, GrpcUrl, parse_url, redact_url
-from cogment_core.errors import EndpointError, UsageError
+from cogment_core.errors import EndpointError
 from cogment_core.logs import logger
 
-__all__ = ["as_directory_endpoint", "as_directory_token", "checked_token", "directory_address"]
+__all__ = ["as_directory_endpoint", "as_directory_token", "directory_address"]
 
 
 def as_directory_endpoint(given: object) -> Endpoint | None:
@@ -52,18 +52,3 @@ def as_directory_token(given: str | None, endpoint: Endpoint | None) -> str | No
     if token and endpoint is None:
         logger.warning("there is a token for the Directory, but no endpoint of it")
     return checked_token("directory_auth_token", token)
-
-
-def checked_token(name: str, token: object) -> str | None:
-    """``token`` if it can be sent, None if it is empty. No error repeats it.
-
-    Raises:
-        UsageError: It is no text, or not such as metadata can carry.
-    """
-    if token is None or token == "":
-        return None
-    if not isinstance(token, str):
-        raise UsageError(f"{name} has to be text, not {type(token).__name__}")
-    if not (token.isascii() and token.isprintable()):
-        raise UsageError(f"{name} may only have printable ASCII text: is there a line break at its end?")
-    return token

@@ -17,7 +17,7 @@ from collections.abc import Callable
 from dataclasses import dataclass
 from typing import Any
 
-from cogment_core.errors import CogmentError, UsageError
+from cogment_core.errors import BacklogError, CogmentError, UsageError
 
 __all__ = ["METADATA_KEY", "JoinTokenError", "JoinTokens", "Seat"]
 
@@ -32,6 +32,8 @@ TOKEN_LIMIT = 2048
 
 USED_LIMIT = 100_000
 """How many tokens that were used, and have not expired, are remembered."""
+
+_REFUSED = "the join token does not let you in: it is missing, wrong, expired or used"
 
 
 class JoinTokenError(CogmentError):
@@ -97,21 +99,28 @@ class JoinTokens:
         """
         seat = self._read(token)
         if seat is None or seat.expires <= self._clock() or seat.nonce in self._used:
-            raise JoinTokenError("the join token does not let you in: it is missing, wrong, expired or used")
+            raise JoinTokenError(_REFUSED)
         return seat
 
     def use(self, seat: Seat) -> None:
-        """The seat was taken: its token is worth nothing any more.
+        """The seat is being taken: its token is worth nothing any more.
 
         Raises:
-            JoinTokenError: Too many were used that have not expired yet.
+            JoinTokenError: It was used since it was checked.
+            BacklogError: Too many were used that have not expired yet.
         """
+        if seat.nonce in self._used:
+            raise JoinTokenError(_REFUSED)
         if len(self._used) >= USED_LIMIT:
             now = self._clock()
             self._used = {nonce: expires for nonce, expires in self._used.items() if expires > now}
             if len(self._used) >= USED_LIMIT:
-                raise JoinTokenError("too many join tokens were used lately; try again later")
+                raise BacklogError("too many join tokens were used lately: try again later")
         self._used[seat.nonce] = seat.expires
+
+    def give_back(self, seat: Seat) -> None:
+        """The seat was not taken after all: its token can be used again."""
+        self._used.pop(seat.nonce, None)
 
     def _read(self, token: str) -> Seat | None:
         parts = token.split(".")

@@ -10,6 +10,7 @@ from typing import Any
 import grpc
 import grpc.aio
 
+from cogment_core.call_status import CallStatus
 from cogment_core.cancellation import task_is_cancelled
 from cogment_core.errors import ProtocolError, UnavailableError, UsageError, from_grpc
 
@@ -86,10 +87,12 @@ async def exchange(
         ProtocolError: The server ended the stream without a reply.
     """
     call = multicallable(timeout=timeout, metadata=check_metadata(metadata))
+    status = CallStatus(call)
     try:
         with our_errors(method, target):
-            await call.write(request)
-            reply = await call.read()
+            async with status.true_errors():
+                await call.write(request)
+                reply = await call.read()
             if reply is grpc.aio.EOF:
                 raise ProtocolError(f"{method} at {target}: the server ended the stream without a reply")
         with suppress(grpc.aio.AioRpcError, asyncio.InvalidStateError):  # the reply is there, whatever comes now

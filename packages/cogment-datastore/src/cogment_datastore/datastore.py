@@ -31,6 +31,8 @@ SelfT = TypeVar("SelfT", bound="Datastore")
 
 _as_bundle_size = as_whole(1, 2**32 - 1)
 _ENDED = common_pb2.TrialState.ENDED
+_BUNDLE = 500
+"""How many trials to ask for at a time: a reply with all that a datastore has may be too large to be sent."""
 _NAMED = 5
 """How many trials a warning names."""
 
@@ -105,7 +107,8 @@ class Datastore(AwaitableClient):
         """
         wanted = checked_ids(ids, "get_trials")
         wait = as_milliseconds(wait_for_trials)
-        request = trials_request(wanted, properties, count=len(wanted), wait=wait if wanted else 0)
+        waits = wait and wanted
+        request = trials_request(wanted, properties, count=len(wanted) if waits else _BUNDLE, wait=wait if waits else 0)
         found = await self._all_pages(request, timeout)
         if not found and wait and not wanted:
             await self._retrieve(trials_request([], properties, count=1, wait=wait), timeout)

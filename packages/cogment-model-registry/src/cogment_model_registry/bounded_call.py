@@ -10,15 +10,13 @@ import grpc
 import grpc.aio
 
 from cogment_core import rpc
+from cogment_core.call_status import CallStatus, is_made_up
 from cogment_core.cancellation import task_is_cancelled
 from cogment_core.errors import DeadlineError, RpcError
 
 __all__ = ["BoundedCall"]
 
 T = TypeVar("T")
-
-_MADE_UP_DETAILS = "Internal error from Core"
-"""Details of the status that ``grpc.aio`` sets itself when a write fails."""
 
 
 class BoundedCall:
@@ -35,6 +33,7 @@ class BoundedCall:
 
     def __init__(self, call: Any, method: str, target: str, timeout: float) -> None:
         self._call = call
+        self._status = CallStatus(call)
         self._method = method
         self._target = target
         self._timeout = timeout
@@ -48,8 +47,8 @@ class BoundedCall:
         except asyncio.InvalidStateError:
             return False
         except RpcError as error:
-            # When the peer ends the call, a write fails with a status that gRPC makes up; the true one comes later.
-            if error.details() != _MADE_UP_DETAILS:
+            # gRPC makes up the status of a write that meets the end of the call: `reply` waits for the true one.
+            if not is_made_up(error):
                 raise
             return False
         return True
@@ -58,7 +57,7 @@ class BoundedCall:
         """Half-close, and wait for the only reply, for ``timeout`` seconds."""
         if not self._call.done():
             await self._step(self._call.done_writing(), self._timeout, "taken")
-        return await self._step(_of(self._call), timeout, "acknowledged")
+        return await self._step(self._reply(), timeout, "acknowledged")
 
     async def read(self) -> Any:
         """The next reply; None after the last one."""
@@ -68,6 +67,10 @@ class BoundedCall:
     def cancel(self) -> None:
         """Break the call off, if it is not over."""
         self._call.cancel()
+
+    async def _reply(self) -> Any:
+        async with self._status.true_errors():
+            return await self._call
 
     async def _step(self, step: Awaitable[T], timeout: float, what: str) -> T:
         timer = asyncio.get_running_loop().call_later(timeout, self._give_up, f"nothing was {what} for {timeout:g} s")
@@ -92,7 +95,3 @@ class BoundedCall:
     def _give_up(self, why: str) -> None:
         self._given_up = why
         self._call.cancel()
-
-
-async def _of(call: Awaitable[T]) -> T:
-    return await call

@@ -6,6 +6,7 @@ import base64
 import hashlib
 from collections.abc import Callable
 
+from cogment_core.chunk_frames import Data
 from cogment_model_registry.errors import DamagedModelError
 from cogment_model_registry.infos import ModelIterationInfo
 
@@ -28,7 +29,7 @@ class Checksum:
         self.size = 0
         self._digest = hashlib.sha256()
 
-    def add(self, data: bytes | memoryview) -> None:
+    def add(self, data: Data) -> None:
         """Count ``data`` in. Of large data, other threads may go on meanwhile."""
         self.size += len(data)
         self._digest.update(data)

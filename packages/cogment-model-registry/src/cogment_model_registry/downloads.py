@@ -2,14 +2,17 @@
 
 from __future__ import annotations
 
+import asyncio
 import io
 from collections import OrderedDict
 from collections.abc import AsyncGenerator
 from contextlib import aclosing
+from functools import partial
 from typing import TYPE_CHECKING, BinaryIO
 
 from cogment_core.api.model_registry_pb2 import RetrieveVersionDataRequest
-from cogment_model_registry.background import SMALL, Background
+from cogment_core.write_behind import WriteBehind
+from cogment_model_registry.background import SMALL
 from cogment_model_registry.bounded_call import BoundedCall
 from cogment_model_registry.chunks import Checksum, Progress
 from cogment_model_registry.destinations import write_all
@@ -60,7 +63,7 @@ class Downloads:
     ) -> None:
         """Write the data of an iteration to ``file``.
 
-        While a chunk is received, the one before is hashed and written in a thread.
+        While chunks are received, those before are hashed and written in a thread.
 
         Args:
             info: The iteration.
@@ -80,20 +83,20 @@ class Downloads:
             write_all(file, chunk)
 
         received = 0
-        async with Background[None]() as background, aclosing(self._chunks(info, timeout)) as chunks:
+        in_thread = partial(asyncio.get_running_loop().run_in_executor, None)
+        async with WriteBehind(in_thread, take) as behind, aclosing(self._chunks(info, timeout)) as chunks:
             async for chunk in chunks:
                 received += len(chunk)
                 if received > info.size:
                     text = f"{info}: more data comes than the {info.size} bytes that the Model Registry says"
                     raise DamagedModelError(text, model_name=info.model_name, iteration=info.iteration)
-                await background.finish()
-                if len(chunk) <= SMALL:
+                if info.size <= SMALL:
                     take(chunk)
                 else:
-                    background.start(take, chunk)
+                    await behind.put(chunk)
                 if progress is not None:
                     progress(received, info.size)
-            await background.finish()
+            await behind.finish()
         checksum.verify(info, "received")
 
     async def _chunks(self, info: ModelIterationInfo, timeout: float) -> AsyncGenerator[bytes | memoryview, None]:

@@ -6,7 +6,7 @@ import io
 import os
 from collections.abc import Generator
 from contextlib import contextmanager
-from typing import Any, BinaryIO, Protocol, TypeAlias
+from typing import Any, BinaryIO, Protocol, TypeAlias, TypeVar
 
 from cogment_core.checks import wrong
 from cogment_core.errors import UsageError
@@ -15,6 +15,8 @@ __all__ = ["ModelSource", "Source", "open_source"]
 
 ModelSource: TypeAlias = "bytes | bytearray | memoryview | os.PathLike[str] | BinaryIO"
 """A model to send: bytes, a path (a ``pathlib.Path``), or a file that is open for reading, from where it stands."""
+
+T = TypeVar("T")
 
 _EXPECTED = "bytes, a path such as pathlib.Path('model.pt'), or a file that is open for reading in binary mode"
 
@@ -27,8 +29,8 @@ class Source(Protocol):
         """Bytes there are."""
         ...
 
-    def read(self, size: int) -> bytes:
-        """The next bytes, at most ``size``; none at the end."""
+    def read(self, size: int) -> bytes | memoryview:
+        """The next bytes, at most ``size``; none at the end. The next read may replace them."""
         ...
 
     def rewind(self) -> None:
@@ -45,7 +47,7 @@ def open_source(model: ModelSource) -> Generator[Source, None, None]:
         OSError: The path cannot be opened.
     """
     if isinstance(model, os.PathLike):
-        with open(model, "rb") as file:
+        with open(model, "rb", buffering=0) as file:
             yield _filled(_File(file))
     elif hasattr(model, "read"):
         yield _filled(_File(model))
@@ -73,8 +75,8 @@ class _Memory:
     def size(self) -> int:
         return self._view.nbytes
 
-    def read(self, size: int) -> bytes:
-        chunk = bytes(self._view[self._position : self._position + size])
+    def read(self, size: int) -> memoryview:
+        chunk = self._view[self._position : self._position + size]
         self._position += len(chunk)
         return chunk
 
@@ -95,16 +97,27 @@ class _File:
         except (AttributeError, OSError):
             raise UsageError("the size of a model has to be known: this file cannot be sought in") from None
         self._file = file
+        self._buffer = memoryview(bytearray())
 
     @property
     def size(self) -> int:
         return max(0, self._end - self._begin)
 
-    def read(self, size: int) -> bytes:
-        chunk: bytes | None = self._file.read(size)
-        if chunk is None:
-            raise UsageError("the file of a model has to be one that blocks")
-        return chunk
+    def read(self, size: int) -> bytes | memoryview:
+        # The same memory each time, if the file can: getting new one costs as much as reading into it.
+        if not hasattr(self._file, "readinto"):
+            data: bytes | None = self._file.read(size)
+            return _of_blocking(data)
+        if len(self._buffer) < size:
+            self._buffer = memoryview(bytearray(size))
+        length: int | None = self._file.readinto(self._buffer[:size])
+        return self._buffer[: _of_blocking(length)]
 
     def rewind(self) -> None:
         self._file.seek(self._begin)
+
+
+def _of_blocking(result: T | None) -> T:
+    if result is None:
+        raise UsageError("the file of a model has to be one that blocks")
+    return result

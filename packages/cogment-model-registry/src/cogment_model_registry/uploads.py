@@ -8,6 +8,7 @@ from functools import partial
 from typing import TYPE_CHECKING, Any
 
 from cogment_core.api.model_registry_pb2 import CreateVersionReply, CreateVersionRequestChunk, ModelVersionInfo
+from cogment_core.chunk_frames import Data
 from cogment_core.errors import UsageError
 from cogment_model_registry.background import SMALL, Background
 from cogment_model_registry.bounded_call import BoundedCall
@@ -59,7 +60,7 @@ async def upload(
 
 
 async def _send(
-    call: BoundedCall, pack: Callable[[bytes], Any], source: Source, checksum: Checksum, progress: Progress | None
+    call: BoundedCall, pack: Callable[[Data], Any], source: Source, checksum: Checksum, progress: Progress | None
 ) -> None:
     sent = 0
     async with aclosing(_chunks(source, checksum, pack)) as chunks:
@@ -72,7 +73,7 @@ async def _send(
 
 
 async def _chunks(
-    source: Source, checksum: Checksum, pack: Callable[[bytes], Any]
+    source: Source, checksum: Checksum, pack: Callable[[Data], Any]
 ) -> AsyncGenerator[tuple[Any, int], None]:
     """The requests with the data, and how many bytes each has.
 

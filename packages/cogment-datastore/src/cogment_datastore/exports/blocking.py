@@ -64,10 +64,11 @@ def run(
         done = executor.submit(asyncio.run, main())
         try:
             return done.result()
-        except KeyboardInterrupt:  # which only the main thread gets
-            loop, task = started.result()
-            if task is not None and not done.done():
-                loop.call_soon_threadsafe(task.cancel)
+        except BaseException:  # Ctrl-C, or what another handler of signals raises: only the main thread gets these
+            if not done.done():
+                loop, task = started.result()
+                if task is not None:
+                    loop.call_soon_threadsafe(task.cancel)
             raise
 
 

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import os
 import sys
 from collections.abc import Sequence
 from typing import Any
@@ -29,6 +30,8 @@ _SETTINGS: dict[str, Any] = {"help_option_names": ["-h", "--help"], "token_norma
 @click.pass_context
 def cogment(ctx: click.Context) -> None:
     """Run the servers of Cogment, and work with them."""
+    # gRPC writes a line for each connection that fails, past our log and its format; the errors are ours to tell.
+    os.environ.setdefault("GRPC_VERBOSITY", "ERROR")
     if ctx.invoked_subcommand is None:
         click.echo(ctx.get_help())
 

@@ -101,7 +101,10 @@ async def connect(options: DirectoryOptions) -> AsyncGenerator[Connection, None]
         await asyncio.wait_for(channel.channel_ready(), options.timeout)
         yield Connection(options, channel, until)
     except asyncio.TimeoutError:
-        text = f"cannot be reached within {options.timeout:g} s"
+        text = (
+            f"cannot be reached within {options.timeout:g} s (is a server running at this address, do both sides use "
+            "TLS, or neither, and are all certificates valid?)"
+        )
         raise UnavailableError(grpc.StatusCode.UNAVAILABLE, text, target=redact_url(options.url)) from None
     finally:
         await channel.close()

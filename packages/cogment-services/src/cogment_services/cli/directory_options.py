@@ -90,7 +90,7 @@ def directory_settings(options: Mapping[str, Any]) -> DirectorySettings | None:
     Raises:
         click.UsageError: The endpoint is no address, or the token cannot be sent.
     """
-    from cogment_core.directory_settings import checked_token
+    from cogment_core.checks import checked_token
     from cogment_core.errors import CogmentError
     from cogment_services.registration import DirectorySettings
 

@@ -7,10 +7,11 @@ stored samples has no place for something (special events, default and unavailab
 from __future__ import annotations
 
 import hashlib
+import itertools
 from collections.abc import Iterable, Sequence
 from typing import Any
 
-from cogment_core.api.common_pb2 import Reward, TrialParams
+from cogment_core.api.common_pb2 import Reward, RewardSource, TrialParams
 from cogment_core.api.datalog_pb2 import DatalogSample
 from cogment_core.api.trial_datastore_pb2 import StoredTrialActorSample, StoredTrialSample
 from cogment_core.errors import UsageError
@@ -28,6 +29,9 @@ MAX_ACTORS = 10_000
 
 MAX_ENTRIES = 500_000
 """Received rewards in a sample: one reward may be for all actors, so that a small message could fill the memory."""
+
+LONG = 5_000
+"""Received rewards that take so long to convert that an event loop cannot wait for it."""
 
 MAX_TIMESTAMP = (1 << 63) - 1
 
@@ -83,6 +87,10 @@ class SampleConverter:
             unavailable_actors=tuple(sample.unavailable_actors),
         )
 
+    def takes_long(self, sample: DatalogSample) -> bool:
+        """Whether `convert` may take more than some milliseconds, and is better left to a thread."""
+        return len(self._actors) * sum(len(reward.sources) for reward in sample.rewards) > LONG
+
     def _late(self, sample: DatalogSample) -> LateReward:
         tick = sample.info.tick_id
         stored = StoredTrialSample(trial_id=self._trial_id, tick_id=tick, timestamp=sample.info.timestamp)
@@ -131,24 +139,22 @@ class SampleConverter:
             entries += len(receivers) * len(reward.sources)
             if entries > MAX_ENTRIES:
                 raise UsageError(f"trial [{self._trial_id}]: a sample has more than {MAX_ENTRIES} rewards")
-            for index in receivers:
-                rewarded.add(index)
-                for source in reward.sources:
-                    self._add_source(source, stored, actors, index)
+            given = [self._source(source, stored) for source in reward.sources] if receivers else []
+            rewarded.update(receivers)
+            for receiver, (sender, entry) in itertools.product(receivers, given):
+                actors[receiver].received_rewards.add(sender=sender, **entry)
+                if sender != ENVIRONMENT:
+                    actors[sender].sent_rewards.add(receiver=receiver, **entry)
         for index in rewarded:
             actors[index].reward = _mean(actors[index])
 
-    def _add_source(
-        self, source: Any, stored: StoredTrialSample, actors: Sequence[StoredTrialActorSample], receiver: int
-    ) -> None:
-        sender = self._index.get(source.sender_name, ENVIRONMENT)
-        entry = {"reward": source.value, "confidence": source.confidence}
+    def _source(self, source: RewardSource, stored: StoredTrialSample) -> tuple[int, dict[str, Any]]:
+        """Who gave a reward, and what all its receivers have of it; its user data is stored once."""
+        entry: dict[str, Any] = {"reward": source.value, "confidence": source.confidence}
         if source.HasField("user_data"):
             entry["user_data"] = len(stored.payloads)
             stored.payloads.append(source.user_data.SerializeToString())
-        actors[receiver].received_rewards.add(sender=sender, **entry)
-        if sender != ENVIRONMENT:
-            actors[sender].sent_rewards.add(receiver=receiver, **entry)
+        return self._index.get(source.sender_name, ENVIRONMENT), entry
 
     def _add_messages(
         self, sample: DatalogSample, stored: StoredTrialSample, actors: Sequence[StoredTrialActorSample]

@@ -122,7 +122,10 @@ class _Log:
             if message.WhichOneof("msg") != "sample":
                 text = f"trial [{self._trial_id}]: a sample was expected, there is nothing else after the parameters"
                 raise Refusal(grpc.StatusCode.INVALID_ARGUMENT, text)
-            change = converter.convert(message.sample)
+            if converter.takes_long(message.sample):
+                change = await asyncio.to_thread(converter.convert, message.sample)
+            else:
+                change = converter.convert(message.sample)
             if not commits.has_room:
                 await commits.room()
             commits.submit(change, receipts)

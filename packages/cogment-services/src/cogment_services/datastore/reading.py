@@ -33,9 +33,6 @@ PAGE_SAMPLES = 256
 PAGE_BYTES = 1 << 20
 """Bytes of samples that are read at a time; the last one may go beyond."""
 
-_ROWS = 32
-"""Rows that are fetched at a time."""
-
 _IDS = 500
 """Trial ids that one statement takes."""
 
@@ -136,9 +133,9 @@ def _rows(connection: sqlite3.Connection, trial: int, page: SamplePage) -> list[
     size = 0
     try:
         with contextlib.closing(connection.execute(_SAMPLES, (first, end, PAGE_SAMPLES))) as cursor:
-            while size < PAGE_BYTES and (some := cursor.fetchmany(_ROWS)):
-                rows += some
-                size += sum(len(row[6]) for row in some if isinstance(row[6], bytes))
+            while size < PAGE_BYTES and (row := cursor.fetchone()) is not None:
+                rows.append(row)
+                size += len(row[6]) if isinstance(row[6], bytes) else 0
         page.full = size >= PAGE_BYTES or len(rows) >= PAGE_SAMPLES
     except sqlite3.DatabaseError as error:
         page.broken = True

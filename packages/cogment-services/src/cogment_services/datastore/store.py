@@ -83,7 +83,7 @@ class NewSample:
     sample: bytes
     """All of it, as a serialized ``StoredTrialSample``."""
     replaces: bool = field(default=False, compare=False)
-    """Whether late rewards are in it already. A sample takes the place of another one of its tick, late rewards and all;
+    """Whether late rewards are in it already. A sample takes the place of another of its tick, late rewards and all;
     the same one again changes nothing, unless this is true: then it takes its place as well."""
     special_events: tuple[str, ...] = ()
     """What happened to the trial."""

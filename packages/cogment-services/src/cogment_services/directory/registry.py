@@ -243,7 +243,10 @@ class ServiceRegistry:
             record = self._records.get(service_id)
             return [record] if record is not None and record.owner == caller.token else []
 
-        return await self._inquire(find, lambda record: record.service_id == service_id and _owns(caller, record))
+        # Numbers are given by chance: one that nobody has is not waited for. Whoever asks whether it is still
+        # registered, as services do, has to know soon.
+        lag = self._policy.registration_lag if find() else 0.0
+        return await self._inquire(find, lambda record: record.service_id == service_id and _owns(caller, record), lag)
 
     async def inquire(self, caller: Caller, service_type: int, properties: Mapping[str, str]) -> list[Record]:
         """The entries of the caller's token that are of this type and have these properties."""
@@ -251,10 +254,15 @@ class ServiceRegistry:
         def find() -> list[Record]:
             return self._records.find(caller.token, service_type, properties)
 
-        return await self._inquire(find, lambda record: _owns(caller, record) and record.fits(service_type, properties))
+        def wanted(record: Record) -> bool:
+            return _owns(caller, record) and record.fits(service_type, properties)
 
-    async def _inquire(self, find: Callable[[], list[Record]], wanted: Callable[[Record], bool]) -> list[Record]:
-        until = time.monotonic() + self._policy.registration_lag
+        return await self._inquire(find, wanted, self._policy.registration_lag)
+
+    async def _inquire(
+        self, find: Callable[[], list[Record]], wanted: Callable[[Record], bool], lag: float
+    ) -> list[Record]:
+        until = time.monotonic() + lag
         while not (found := await self._usable(find())):
             left = until - time.monotonic()
             if left <= 0 or not await self._waiters.wait(wanted, left):

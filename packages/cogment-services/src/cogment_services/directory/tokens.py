@@ -30,8 +30,11 @@ def load_tokens(path: str | None) -> frozenset[bytes] | None:
         return None
     try:
         lines: Iterable[str] = Path(path).read_text(encoding="utf-8").splitlines()
-    except (OSError, UnicodeDecodeError) as error:
-        raise UsageError(f"the file of tokens {path!r} cannot be read: {type(error).__name__}") from error
+    except OSError as error:
+        raise UsageError(f"the file of tokens {path!r} cannot be read: {error.strerror}") from error
+    except UnicodeDecodeError:
+        # Without a cause: that would repeat what is in the file.
+        raise UsageError(f"the file of tokens {path!r} is no text") from None
     tokens = frozenset(digest(line.strip()) for line in lines if line.strip())
     if not tokens:
         raise UsageError(f"the file of tokens {path!r} is empty: nobody could use the Directory")

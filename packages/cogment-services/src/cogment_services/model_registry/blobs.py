@@ -5,8 +5,8 @@ from __future__ import annotations
 import os
 import re
 from collections.abc import Callable
+from io import BufferedReader
 from pathlib import Path
-from typing import BinaryIO
 
 __all__ = ["Blobs", "make_directory", "open_for_reading", "sync_directory"]
 
@@ -40,7 +40,7 @@ class Blobs:
         os.replace(file, target)
         sync_directory(target.parent)
 
-    def open(self, digest: bytes) -> BinaryIO:
+    def open(self, digest: bytes) -> BufferedReader:
         """Open for reading.
 
         Raises:
@@ -86,6 +86,6 @@ def sync_directory(path: Path) -> None:
         os.close(descriptor)
 
 
-def open_for_reading(path: Path) -> BinaryIO:
+def open_for_reading(path: Path) -> BufferedReader:
     """Open a file of ours, never what a link leads to."""
     return os.fdopen(os.open(path, os.O_RDONLY | getattr(os, "O_NOFOLLOW", 0) | getattr(os, "O_BINARY", 0)), "rb")

@@ -3,18 +3,21 @@
 from __future__ import annotations
 
 import asyncio
+from functools import partial
 from typing import Any
 
 import grpc
 import grpc.aio
 
-from cogment_core.api.model_registry_pb2 import CreateVersionRequestChunk, ModelVersionInfo
+from cogment_core.api.model_registry_pb2 import ModelVersionInfo
+from cogment_core.write_behind import WriteBehind
 from cogment_services.model_registry.metrics import RegistryMetrics
 from cogment_services.model_registry.names import check_model_id, check_user_data
 from cogment_services.model_registry.settings import Settings
 from cogment_services.model_registry.storage import Storage
 from cogment_services.model_registry.store import Store
 from cogment_services.model_registry.upload import Upload
+from cogment_services.model_registry.wire import data_in
 from cogment_services.model_registry.workers import abandon
 from cogment_services.refusals import Refusal
 
@@ -56,7 +59,7 @@ def _header(message: Any, max_size: int) -> ModelVersionInfo:
     """The version that a first message announces."""
     if message is grpc.aio.EOF:
         raise _invalid("the stream ended before its header")
-    if message.WhichOneof("msg") != "header":
+    if isinstance(message, memoryview) or message.WhichOneof("msg") != "header":
         raise _invalid("the first message has to be a header")
     if not message.header.HasField("version_info"):
         raise _invalid("the header has no version_info")
@@ -72,33 +75,25 @@ def _header(message: Any, max_size: int) -> ModelVersionInfo:
 async def _receive_data(
     context: Any, info: ModelVersionInfo, upload: Upload, storage: Storage, settings: Settings, metrics: RegistryMetrics
 ) -> None:
-    """Write what comes to ``upload``: one piece is written while the next one comes."""
+    """Write what comes to ``upload``, in a thread, while more comes."""
     received = 0
-    writing: asyncio.Future[None] | None = None
+    behind = WriteBehind(storage.movers.start, partial(upload.write, early=info.archived))
     try:
         while (message := await _next(context, settings.patience)) is not grpc.aio.EOF:
-            chunk = _body(message)
+            chunk = data_in(message)
+            if chunk is None:
+                raise _invalid("all messages after the header have to be bodies")
             received += len(chunk)
             metrics.received(len(chunk))
             if received > info.data_size:
                 break
-            if writing is not None:
-                await writing
-            writing = storage.movers.start(upload.write, chunk)
+            await behind.put(chunk)
         if received != info.data_size:
             raise _invalid(f"the stream ended without the expected data: {received} bytes, announced {info.data_size}")
-        if writing is not None:
-            await writing
+        await behind.finish()
     except BaseException:
-        if writing is not None:
-            abandon(writing)
+        behind.abandon()
         raise
-
-
-def _body(message: CreateVersionRequestChunk) -> bytes:
-    if message.WhichOneof("msg") != "body":
-        raise _invalid("all messages after the header have to be bodies")
-    return message.body.data_chunk
 
 
 def _complete(upload: Upload, info: ModelVersionInfo) -> None:

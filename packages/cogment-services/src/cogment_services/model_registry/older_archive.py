@@ -89,7 +89,7 @@ def _copy(file: Path, upload: Upload, version: ModelVersionInfo) -> None:
     """Copy the data of a version, and complete it with what they are."""
     with open_for_reading(file) as source:
         while piece := source.read(_PIECE):
-            upload.write(piece)
+            upload.write(piece, early=True)
     upload.finish(durable=True)
     if version.data_hash not in ("", upload.data_hash):
         raise UsageError("its data are damaged: they do not have the hash that they should have")

@@ -5,7 +5,9 @@ from __future__ import annotations
 import hashlib
 import os
 import threading
-from typing import BinaryIO
+from collections.abc import Callable
+from io import BufferedReader
+from typing import TypeVar
 
 import grpc
 
@@ -13,6 +15,10 @@ from cogment_core.api.model_registry_pb2 import ModelVersionInfo
 from cogment_services.refusals import Refusal
 
 __all__ = ["DamagedError", "VersionReader", "describe"]
+
+T = TypeVar("T")
+
+_of_thread = threading.local()
 
 
 class DamagedError(Refusal):
@@ -38,12 +44,12 @@ class VersionReader:
         """Bytes that are still to be read."""
         self._name = ""
         self._digest = b""
-        self._file: BinaryIO | None = None
+        self._file: BufferedReader | None = None
         self._closed = False
         self._hash = hashlib.sha256()
         self._lock = threading.Lock()  # who gives up does not know what is under way
 
-    def attach(self, info: ModelVersionInfo, digest: bytes, file: BinaryIO) -> None:
+    def attach(self, info: ModelVersionInfo, digest: bytes, file: BufferedReader) -> None:
         """Read from ``file`` from now on, which is closed with the reader.
 
         Args:
@@ -65,22 +71,25 @@ class VersionReader:
             if os.fstat(file.fileno()).st_size != self.left:
                 raise self._damaged()
 
-    def read(self, size: int) -> bytes:
-        """The next ``size`` bytes, less only if there are no more.
+    def read(self, size: int, pack: Callable[[memoryview], T]) -> T:
+        """What ``pack`` makes of the next ``size`` bytes, less only if there are no more.
+
+        The bytes are in memory that the thread uses again: they are its own, and not new, each time.
 
         Raises:
             DamagedError: These are not the data that were stored.
         """
         with self._lock:
             if self._file is None or self._closed:
-                return b""
+                return pack(memoryview(b""))
             wanted = min(size, self.left)
-            data = self._file.read(wanted)
+            data = _memory(wanted)
+            got = self._file.readinto(data)
             self._hash.update(data)
-            self.left -= len(data)
-            if len(data) < wanted or (not self.left and self._hash.digest() != self._digest):
+            self.left -= got
+            if got < wanted or (not self.left and self._hash.digest() != self._digest):
                 raise self._damaged()
-            return data
+            return pack(data)
 
     def close(self) -> None:
         """Close the file."""
@@ -91,6 +100,14 @@ class VersionReader:
 
     def _damaged(self) -> DamagedError:
         return DamagedError(f"the stored data of {self._name} are damaged")
+
+
+def _memory(size: int) -> memoryview:
+    """Memory of this thread: to get new memory from the system each time costs as much as to read into it."""
+    memory: bytearray | None = getattr(_of_thread, "memory", None)
+    if memory is None or len(memory) < size:
+        memory = _of_thread.memory = bytearray(size)
+    return memoryview(memory)[:size]
 
 
 def describe(info: ModelVersionInfo) -> str:

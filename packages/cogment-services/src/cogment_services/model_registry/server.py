@@ -5,7 +5,7 @@ from __future__ import annotations
 from pathlib import Path
 from typing import TYPE_CHECKING
 
-from cogment_core.api.model_registry_pb2_grpc import add_ModelRegistrySPServicer_to_server
+from cogment_core.channels import BULK_OPTIONS, Options
 from cogment_core.directory import ServiceType
 from cogment_core.implementations import Component
 from cogment_services.hosted_server import HostedServer
@@ -15,6 +15,7 @@ from cogment_services.model_registry.service import ModelRegistryService
 from cogment_services.model_registry.settings import Settings
 from cogment_services.model_registry.storage import Storage
 from cogment_services.model_registry.subscribers import Subscribers
+from cogment_services.model_registry.wire import MODEL_REGISTRY, add_to_server
 from cogment_services.service_host import ServiceHost
 from cogment_services.tls import Tls
 
@@ -23,10 +24,10 @@ if TYPE_CHECKING:
 
 __all__ = ["ModelRegistryServer"]
 
-MODEL_REGISTRY = "cogmentAPI.ModelRegistrySP"
-
 MESSAGE_LIMIT = 16 * 1024**2
-"""Longest message that is taken, in bytes; data come in pieces. Each upload has two of them in memory."""
+"""Longest message that is taken, in bytes; data come in pieces. Each upload has up to five of them in memory."""
+
+OPTIONS: Options = (*BULK_OPTIONS, ("grpc.max_receive_message_length", MESSAGE_LIMIT))
 
 
 class ModelRegistryServer(HostedServer):
@@ -80,9 +81,8 @@ class ModelRegistryServer(HostedServer):
         self._storage = Storage(path, settings, self._subscribers)
         metrics = RegistryMetrics(prometheus_registry, self._subscribers.__len__)
         servicer = ModelRegistryService(self._storage, self._subscribers, metrics, settings)
-        services = [Service(MODEL_REGISTRY, add_ModelRegistrySPServicer_to_server, servicer)]
-        options = [("grpc.max_receive_message_length", MESSAGE_LIMIT)]
-        super().__init__(ServiceHost("model_registry", services, host=host, port=port, tls=tls, options=options), grace)
+        services = [Service(MODEL_REGISTRY, add_to_server, servicer)]
+        super().__init__(ServiceHost("model_registry", services, host=host, port=port, tls=tls, options=OPTIONS), grace)
 
     async def _open(self) -> None:
         await self._storage.open()  # which removes what interrupted uploads left there

@@ -3,8 +3,9 @@
 from __future__ import annotations
 
 import asyncio
-from collections.abc import AsyncGenerator, AsyncIterator, Generator
+from collections.abc import AsyncGenerator, AsyncIterator, Callable, Generator
 from contextlib import aclosing, asynccontextmanager, contextmanager
+from functools import partial
 from importlib import metadata
 from typing import Any
 
@@ -26,6 +27,7 @@ from cogment_services.model_registry.settings import Settings
 from cogment_services.model_registry.storage import Storage
 from cogment_services.model_registry.store import Store
 from cogment_services.model_registry.subscribers import Subscribers
+from cogment_services.model_registry.wire import as_reply
 from cogment_services.model_registry.workers import abandon
 from cogment_services.refusals import Refusal, refuse
 
@@ -125,16 +127,17 @@ class ModelRegistryService(ModelRegistrySPServicer):
 
     async def RetrieveVersionData(
         self, request: messages.RetrieveVersionDataRequest, context: Any
-    ) -> AsyncIterator[messages.RetrieveVersionDataReplyChunk]:
+    ) -> AsyncIterator[Any]:
         """The data of one version, in pieces. The last one comes only if all of them are what was stored."""
         async with _refusing(context):
             check_model_id(request.model_id)
             with self._downloads.take() as place, self._noting_damage():
-                async with aclosing(self._chunks(request.model_id, request.version_number)) as chunks:
-                    async for chunk in chunks:
+                pack = partial(_packed, context)
+                async with aclosing(self._replies(request.model_id, request.version_number, pack)) as replies:
+                    async for reply, size in replies:
                         with place.lent(self._settings.patience):
-                            yield messages.RetrieveVersionDataReplyChunk(data_chunk=chunk)
-                        self._metrics.sent(len(chunk))
+                            yield reply
+                        self._metrics.sent(size)
 
     async def VersionUpdate(
         self, request: messages.VersionUpdateRequest, context: Any
@@ -153,20 +156,22 @@ class ModelRegistryService(ModelRegistrySPServicer):
             finally:
                 self._subscribers.remove(subscription)
 
-    async def _chunks(self, model_id: str, number: int) -> AsyncGenerator[bytes, None]:
-        """The data of a version; while one piece is sent, the next one is read."""
+    async def _replies(
+        self, model_id: str, number: int, pack: Callable[[memoryview], tuple[Any, int]]
+    ) -> AsyncGenerator[tuple[Any, int], None]:
+        """Messages with the data of a version, and their sizes; while one is sent, the next one is read."""
         movers, size = self._storage.movers, self._settings.chunk_size
         reader = VersionReader()
-        reading: asyncio.Future[bytes] | None = None
+        reading: asyncio.Future[tuple[Any, int]] | None = None
         try:
             await self._storage.ask(Store.open, reader, model_id, number)
-            reading = movers.start(reader.read, size)
+            reading = movers.start(reader.read, size, pack)
             while True:
-                chunk = await reading
+                reply = await reading
                 is_last = not reader.left
                 if not is_last:
-                    reading = movers.start(reader.read, size)
-                yield chunk
+                    reading = movers.start(reader.read, size, pack)
+                yield reply
                 if is_last:
                     return
         finally:
@@ -192,6 +197,10 @@ class ModelRegistryService(ModelRegistrySPServicer):
     async def Status(self, request: common_pb2.StatusRequest, context: Any) -> common_pb2.StatusReply:
         """How the service is. Model Registries are not chosen by their load, so that is always 0."""
         return status_reply(request.names, {"overall_load": lambda: 0})
+
+
+def _packed(context: Any, chunk: memoryview) -> tuple[Any, int]:
+    return as_reply(context, chunk), len(chunk)
 
 
 def _first_number(handle: str) -> int:

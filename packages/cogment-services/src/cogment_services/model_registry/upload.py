@@ -8,14 +8,19 @@ import hashlib
 import os
 import secrets
 import threading
+from io import BufferedReader
 from pathlib import Path
 from typing import BinaryIO, cast
 
+from cogment_core.chunk_frames import Data
 from cogment_services.model_registry.blobs import make_directory, open_for_reading
 
 __all__ = ["Scratch", "Upload"]
 
 _PREFIX = "data-"
+
+_HURRY = 8 * 1024**2
+"""Bytes that are worth to be brought to the disk early."""
 
 
 class Scratch:
@@ -54,6 +59,7 @@ class Upload:
         self.size = 0
         """Bytes written."""
         self._hash = hashlib.sha256()
+        self._hurried = 0
         self._file: BinaryIO | None = None
         self._state = _State.OPEN
         self._lock = threading.Lock()  # who gives up does not know what is under way
@@ -68,8 +74,13 @@ class Upload:
         """The same as it is written in messages: in base64."""
         return base64.b64encode(self.digest).decode()
 
-    def write(self, data: bytes) -> None:
-        """Append ``data``; nothing more is written to an upload that was discarded."""
+    def write(self, data: Data, *, early: bool = False) -> None:
+        """Append ``data``; nothing more is written to an upload that was discarded.
+
+        Args:
+            data: What to append.
+            early: Whether the system is to begin to bring it to the disk, for `finish` to have less to wait for.
+        """
         with self._lock:
             if self._state is not _State.OPEN:
                 return
@@ -79,6 +90,8 @@ class Upload:
                 left = left[file.write(left) :]
             self._hash.update(data)
             self.size += len(data)
+            if early:
+                self._hurry(file)
 
     def finish(self, *, durable: bool) -> None:
         """No more is written. What is ``durable`` is still there after a power cut, once it was given a name."""
@@ -97,7 +110,7 @@ class Upload:
                 self._state = _State.TAKEN
             return self._state is _State.TAKEN
 
-    def open(self) -> BinaryIO:
+    def open(self) -> BufferedReader:
         """Open what was written for reading.
 
         Raises:
@@ -115,6 +128,14 @@ class Upload:
         """Remove the file, if it is still where it was written."""
         with self._lock:
             self._remove()
+
+    def _hurry(self, file: BinaryIO) -> None:
+        # What is asked for is that the pages of written data are dropped. They are dirty: that begins to write them,
+        # without waiting for it, and leaves them where they are.
+        begin, length = self._hurried, self.size - self._hurried
+        if length >= _HURRY and hasattr(os, "posix_fadvise"):
+            self._hurried = self.size
+            os.posix_fadvise(file.fileno(), begin, length, os.POSIX_FADV_DONTNEED)
 
     def _opened(self) -> BinaryIO:
         if self._file is None:

@@ -41,8 +41,7 @@ class Admission:
             if seat.trial_id != trial_id:
                 raise JoinTokenError("the join token does not let you in: it is for another trial")
         except JoinTokenError:
-            text = "a join token is needed here, and yours is missing, wrong, expired, used or for another trial"
-            raise Refusal(grpc.StatusCode.UNAUTHENTICATED, text) from None
+            raise _refusal() from None
         return cls(tokens, seat)
 
     def actor_name(self, slot: ActorInitialOutput) -> str:
@@ -56,5 +55,22 @@ class Admission:
         return self._seat.actor_name
 
     def use(self) -> None:
-        """The seat was taken."""
-        self._tokens.use(self._seat)
+        """The seat is being taken.
+
+        Raises:
+            Refusal: Somebody else has used the token meanwhile.
+            BacklogError: Too many were used lately.
+        """
+        try:
+            self._tokens.use(self._seat)
+        except JoinTokenError:
+            raise _refusal() from None
+
+    def give_back(self) -> None:
+        """The seat was not taken after all."""
+        self._tokens.give_back(self._seat)
+
+
+def _refusal() -> Refusal:
+    text = "a join token is needed here, and yours is missing, wrong, expired, used or for another trial"
+    return Refusal(grpc.StatusCode.UNAUTHENTICATED, text)

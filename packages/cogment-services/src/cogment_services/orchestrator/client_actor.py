@@ -157,11 +157,13 @@ class _Client:
 
     def _enter(self, slot: common_pb2.ActorInitialOutput) -> None:
         name = slot.actor_name if self._admission is None else self._admission.actor_name(slot)
+        if self._admission is not None:
+            self._admission.use()  # before anybody is disturbed
         try:
             self._index, self._peer = self._trial.join(self._duplex, name or None, slot.actor_class or None)
         except SlotError as error:
+            if self._admission is not None:
+                self._admission.give_back()
             raise Refusal(_CODES.get(type(error), grpc.StatusCode.FAILED_PRECONDITION), str(error)) from error
-        if self._admission is not None:
-            self._admission.use()
         self._entered.set_result(None)
         self._trial.joined(self._index)

@@ -194,7 +194,7 @@ class Course:
             self.phase = _OBSERVING
         answer = step.action_set(self._effects.timestamp())
         if self._observed:
-            self._observer.answered(answer.action_set.actions, last=self.phase is _FINISHING)
+            self._observer.answered(answer.action_set.actions[:], last=self.phase is _FINISHING)
         self._effects.send_environment(answer)
 
     # Losses

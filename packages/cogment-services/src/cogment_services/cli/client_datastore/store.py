@@ -22,6 +22,7 @@ from cogment_core.api.trial_datastore_pb2 import (
     StoredTrialSample,
     StoredTrialSampleField,
 )
+from cogment_core.call_status import CallStatus
 from cogment_core.client import RemoteService
 from cogment_core.context import Context
 from cogment_core.endpoints import Endpoint, ServiceType
@@ -184,12 +185,14 @@ class TrialStore:
         method: Any = _make_stub(channel).AddSample
         async with Patience(self._timeout, f"an answer to samples of trial {trial_id!r}") as patience:
             call = method(metadata=check_metadata([*self.context.grpc_metadata(), *_of_trial(trial_id)]))
+            status = CallStatus(call)
             try:
-                for sample in samples:
-                    await call.write(AddSampleRequest(trial_sample=sample))
-                    patience.renew()
-                await call.done_writing()
-                await call
+                async with status.true_errors():
+                    for sample in samples:
+                        await call.write(AddSampleRequest(trial_sample=sample))
+                        patience.renew()
+                    await call.done_writing()
+                    await call
             except grpc.aio.AioRpcError as error:
                 raise from_grpc(error, method=f"/{_NAME}/AddSample", target=self._service.target) from error
             finally:
