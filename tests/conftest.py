@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import platform
+import signal
 from importlib import metadata
 
 from hypothesis import settings
@@ -10,6 +11,10 @@ from hypothesis import settings
 # Examples are bounded by number; how long one takes says more about the machine than about the code.
 settings.register_profile("cogment", parent=settings.get_profile(settings.get_current_profile_name()), deadline=None)
 settings.load_profile("cogment")
+
+# A shell has what it runs in the background ignore Ctrl-C, and all that is started from there. Tests press it.
+if signal.getsignal(signal.SIGINT) is signal.SIG_IGN:
+    signal.signal(signal.SIGINT, signal.default_int_handler)
 
 
 def pytest_report_header() -> str:
