@@ -36,7 +36,7 @@ TASKS = {
     "packages": "install each package with only its lower layers, and import all of it",
     "wheels": "build every package and try its wheel and sdist in an empty environment",
     "docs": "build the documentation into site/ (docs:serve shows it while you write)",
-    "bench": "the benchmarks (bench:steps, bench:scale and bench:imports run one of them)",
+    "bench": "the benchmarks (bench:steps, :service, :samples, :models, :scale and :imports run one of them)",
     "hatch": "run Hatch itself, for example: dev.py hatch env show",
 }
 OWN_SCRIPTS = {"proto": "proto.py", "versions": "versions.py", "wheels": "wheels.py"}
