@@ -85,6 +85,7 @@ def test_uv_looks_where_pip_looks(dev: Any, tmp_path: Path) -> None:
     }
 
 
+@pytest.mark.timeout(240)  # it installs pip, which is mostly up to the disk
 def test_pip_options_are_read(dev: Any, monkeypatch: pytest.MonkeyPatch, tmp_path: Path) -> None:
     """pip's configuration file counts, values of several lines too."""
     config = tmp_path / "pip.conf"
