@@ -22,8 +22,10 @@ from PIL import Image
 
 EXAMPLES = Path(__file__).parents[2] / "examples"
 
-PATIENCE = 50.0
+PATIENCE = 120.0
 """Seconds that a program may take."""
+
+pytestmark = pytest.mark.timeout(3 * PATIENCE)  # several run in some tests
 
 
 @pytest.fixture(scope="session")
@@ -258,6 +260,8 @@ def test_cartpole_learns_alike_with_equal_seeds(folder: Path, tmp_path: Path):
         (["--seed", "-1"], "has to be at least 0"),
         (["--output", "no/such/folder/plot.png"], "there is no folder"),
         (["--trials", "no/such/folder/trials.db"], "there is no folder"),
+        (["--output", "."], "cannot be written"),
+        (["--trials", "."], "cannot be written"),
     ],
 )
 def test_cartpole_refuses_options_that_make_no_sense(folder: Path, options: list[str], complaint: str):
@@ -299,6 +303,18 @@ def test_cartpole_stops_processes_on_ctrl_c(folder: Path, tmp_path: Path):
     """Ctrl-C, which a terminal sends to all processes, ends all of them in good order."""
     with running(folder / "cartpole" / "main.py", "--processes", *outputs(tmp_path)) as program:
         program.wait_for(FIRST_ROW)
+        done = program.press_ctrl_c()
+        program.wait_until_nothing_is_left()
+    assert done.status == 130
+    assert "Interrupted" in done.out
+    assert "Traceback" not in done.out + done.err
+
+
+@pytest.mark.slow
+def test_cartpole_stops_processes_that_still_start(folder: Path, tmp_path: Path):
+    """Ctrl-C before the processes serve ends them at once, and none of them complains."""
+    with running(folder / "cartpole" / "main.py", "--processes", *outputs(tmp_path)) as program:
+        program.wait_for("generation  mean return")
         done = program.press_ctrl_c()
         program.wait_until_nothing_is_left()
     assert done.status == 130

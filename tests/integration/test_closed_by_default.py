@@ -6,6 +6,7 @@ import asyncio
 import contextlib
 import os
 import re
+import resource
 import socket
 import ssl
 import sys
@@ -19,6 +20,7 @@ import pytest
 import trustme
 from cryptography import x509
 from google.protobuf.wrappers_pb2 import BytesValue
+from harness.clock import bounded
 from harness.specs import ACTOR_CLASS, CLIENT, SETTINGS, Role, parameters
 from harness.stage import PATIENCE, Process, Stage
 
@@ -271,6 +273,30 @@ async def _first_state(controller: Any) -> None:
         return
 
 
+# --- E7
+
+
+async def test_e7_connections_that_say_nothing_do_not_shut_out_others(stage: Stage) -> None:
+    """E7: with more of them than the process may have files, others get in once those have had their 5 s."""
+    server = await start(stage, "orchestrator")
+    resource.prlimit(server.pid, resource.RLIMIT_NOFILE, (200, 200))
+    with contextlib.ExitStack() as stack:
+        for _ in range(400):
+            silent = stack.enter_context(socket.socket())
+            silent.setblocking(False)
+            silent.connect_ex(("127.0.0.1", server.port))
+        begin = time.monotonic()
+        async with cogment.Context("test", SETTINGS, prometheus_registry=None) as context:
+            controller = context.get_controller(cogment.Endpoint(server.endpoint))
+            while True:
+                try:
+                    assert await asyncio.wait_for(controller.get_trial_info(["no-such-trial"]), 2.0) == []
+                    break
+                except (asyncio.TimeoutError, UnavailableError):
+                    assert time.monotonic() - begin < PATIENCE
+    assert server.is_alive
+
+
 # --- a Directory that is there, and does nothing
 
 
@@ -289,7 +315,7 @@ async def test_a_frozen_directory_holds_up_nobody_for_long(stage: Stage, monkeyp
         asking = asyncio.create_task(controller.start_trial(trial_params=parameters(FOUND, [Role("bob", FOUND)])))
         extra.expected_end = True
         assert await extra.stop() == 0
-        assert time.monotonic() - frozen < 8.0
+        assert time.monotonic() - frozen < bounded(8.0)
         late = await stage.component("late", "actor")
         await world.expect("tick", count=len(world.find("tick")) + 2, trial=running)
         if os.environ.get("COGMENT_LONG_TESTS"):

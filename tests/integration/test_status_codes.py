@@ -6,6 +6,7 @@ from itertools import product
 
 from grpc import StatusCode
 from harness.checks import Bystander, check_end
+from harness.clock import bounded
 from harness.scripted import ScriptedServer
 from harness.specs import ENVIRONMENT, ActorPlan, EnvironmentPlan, Role, parameters
 
@@ -139,7 +140,7 @@ async def test_an_environment_may_leave_with_any_status_at_any_point(stage) -> N
         for trial, (point, _) in trials.items():
             left = await actors.expect("left", trial=trial)
             check_end(left, ENVIRONMENT_POINTS[point])
-            assert left.at - left_at[trial] < BOUND, left
+            assert left.at - left_at[trial] < bounded(BOUND), left
     states = {info.state for info in await controller.get_trial_info([])} - {TrialState.RUNNING}
     assert states == {TrialState.ENDED}
     assert len(actors.find("left")) == len(trials)
@@ -173,7 +174,7 @@ async def test_an_actor_may_leave_with_any_status_at_any_point(stage) -> None:
         for left in others.find("left"):
             if left.trial in trials:
                 check_end(left, ACTOR_POINTS[trials[left.trial][0]])
-                assert left.at - left_at[left.trial] < BOUND, left
+                assert left.at - left_at[left.trial] < bounded(BOUND), left
     started = {(told.trial, told.who) for told in others.find("started")}
     for trial, (point, _) in trials.items():
         assert ((trial, ENVIRONMENT) in started) == (point not in ("at once", "called")) or point == "ready", trial

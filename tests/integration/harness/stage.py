@@ -15,6 +15,7 @@ from pathlib import Path
 from typing import Any
 
 import cogment
+from harness.clock import bounded
 from harness.specs import SETTINGS
 
 PATIENCE = 20.0
@@ -119,6 +120,7 @@ class Process:
 
     async def until(self, condition: Callable[[], bool], what: str, timeout: float = PATIENCE) -> None:
         """Wait until the process has told what makes ``condition`` true."""
+        timeout = bounded(timeout)
         until = time.monotonic() + timeout
         while not condition():
             ended = not self.is_alive and all(reader.done() for reader in self._readers)
@@ -167,7 +169,7 @@ class Process:
 
     async def exit(self, timeout: float = PATIENCE) -> tuple[int, float]:
         """Wait for its end. Returns its exit code and when it was noticed."""
-        code = await asyncio.wait_for(self._process.wait(), timeout)
+        code = await asyncio.wait_for(self._process.wait(), bounded(timeout))
         at = time.monotonic()
         await asyncio.wait(self._readers, timeout=PATIENCE)
         return code, at
