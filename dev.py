@@ -143,4 +143,7 @@ def uv_settings(options: dict[str, str]) -> dict[str, str]:
 
 
 if __name__ == "__main__":
-    sys.exit(main())
+    try:
+        sys.exit(main())
+    except KeyboardInterrupt:
+        sys.exit(130)  # what Ctrl-C interrupted begins again the next time

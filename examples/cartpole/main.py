@@ -104,6 +104,8 @@ def parse_arguments() -> argparse.Namespace:
     for name, path in (("output", options.output), ("trials", options.trials)):
         if not path.parent.is_dir():
             parser.error(f"--{name}: there is no folder {path.parent}")
+        if path.is_dir() or not os.access(path if path.exists() else path.parent, os.W_OK):
+            parser.error(f"--{name}: {path} cannot be written")
     if options.quick:
         options.generations, options.population = 3, 12
     return options

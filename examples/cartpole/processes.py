@@ -107,12 +107,17 @@ async def processes(servers: Mapping[str, Server]) -> AsyncGenerator[dict[str, s
     They are stopped in the given order: the Orchestrator first, as it still has to tell the others.
     """
     started: dict[str, tuple[BaseProcess, Connection]] = {}
+    urls: dict[str, str] = {}
     try:
         for name, server in servers.items():
             started[name] = start(name, server)
-        yield {name: await endpoint_of(process, pipe) for name, (process, pipe) in started.items()}
+        for name, (process, pipe) in started.items():
+            urls[name] = await endpoint_of(process, pipe)
+        yield urls
     finally:
-        for process, pipe in started.values():
+        for name, (process, pipe) in started.items():
+            if name not in urls:
+                process.kill()  # it does not serve yet: there is nothing to end in good order
             pipe.close()
             await stop(process)
 

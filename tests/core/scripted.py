@@ -302,6 +302,13 @@ class World:
         """Call the service of this kind: ``actor`` or ``environment``."""
         return await (self.actor if kind == "actor" else self.environment)(impl, **options)
 
+    async def in_hand(self, kind: str, **options: Any) -> tuple[ServiceLine, Any, Hand]:
+        """A participant that has its initial data: its stream, and its session, which is in the hands of the test."""
+        hand = Hand()
+        line = await self.participant(kind, hand, **options)
+        await line.join()
+        return line, await hand.session(), hand
+
     async def hook(self, impl: Any) -> Any:
         """The stub of the hook service; ``impl`` is registered first."""
         self.context.register_pre_trial_hook(impl)
@@ -435,3 +442,9 @@ class Recorder:
     def types(self) -> list[str]:
         """The types of the events."""
         return [event.type.name for event in self.events]
+
+
+async def leave(line: ServiceLine, hand: Hand) -> None:
+    """The function returns, and the call is completed."""
+    hand.release()
+    await line.code()

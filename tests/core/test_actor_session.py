@@ -12,7 +12,7 @@ import grpc
 import pytest
 from google.protobuf.any_pb2 import Any as AnyMessage
 from google.protobuf.wrappers_pb2 import BytesValue, Int32Value, StringValue
-from scripted import Hand, Recorder, ServiceLine, World, soon
+from scripted import Hand, Recorder, ServiceLine, World, leave, soon
 
 from cogment_core.api import common_pb2
 from cogment_core.api.common_pb2 import END, LAST, LAST_ACK, NORMAL
@@ -24,19 +24,10 @@ REFUSED = grpc.StatusCode.FAILED_PRECONDITION
 
 async def started(world: World, *, auto: bool = True, **init: Any) -> tuple[ServiceLine, Any, Hand]:
     """A session that was started, and is in the hands of the test."""
-    hand = Hand()
-    line = await world.actor(hand, **init)
-    await line.join()
-    session = await hand.session()
+    line, session, hand = await world.in_hand("actor", **init)
     session.start(auto_done_sending=auto)
     await line.expect(NORMAL, "init_output")
     return line, session, hand
-
-
-async def leave(line: ServiceLine, hand: Hand) -> None:
-    """The function returns, and the call is completed."""
-    hand.release()
-    await line.code()
 
 
 # --- what the session says --------------------------------------------------------------------------------------------
@@ -392,10 +383,7 @@ async def test_without_automatic_acknowledgement_the_user_has_the_last_word(worl
 
 async def test_a_last_observation_before_start_is_acknowledged_by_it(world: World):
     """An actor that starts when the last observation is there already acknowledges at once, and still sees it."""
-    hand = Hand()
-    line = await world.actor(hand)
-    await line.join()
-    session = await hand.session()
+    line, session, hand = await world.in_hand("actor")
     await line.send(LAST)
     await line.observe("last")
     await line.expect_nothing()

@@ -198,6 +198,15 @@ async def test_what_is_no_pem_is_refused():
     assert "hush" not in str(caught.value)
 
 
+@pytest.mark.parametrize("missing", ["private_key", "certificate_chain"])
+async def test_half_a_pair_is_refused(missing: str):
+    """A key without its certificate, or the other way round, would end the process within gRPC."""
+    endpoint = secure_endpoint(1, with_certificate=True)
+    setattr(endpoint, missing, None)
+    with pytest.raises(EndpointError, match=f"{missing} is not"):
+        open_channel(endpoint)
+
+
 async def test_an_empty_list_of_keys_is_refused():
     """An empty list of keys does not mean plain text."""
     served = ServedEndpoint()

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import asyncio
+import gc
 import logging
 import os
 import socket
@@ -374,6 +375,25 @@ async def test_waiting_for_a_server_that_has_nothing_to_serve(context: Context):
         await serving
 
 
+async def test_a_user_id_is_text():
+    """It is refused where it is given, not when the first trial is started; existing code may give None."""
+    with pytest.raises(UsageError, match="user_id has to be text"):
+        Context(3, None, prometheus_registry=None)
+    assert Context(None, None, prometheus_registry=None).user_id == ""
+
+
+async def test_a_failure_to_serve_is_told_once(context: Context, caplog: pytest.LogCaptureFixture):
+    """A serve task that nobody awaits, as wait_until_serving() has raised, does not complain when it is collected."""
+    serving = asyncio.create_task(context.serve_all_registered())
+    with pytest.raises(CogmentError, match="nothing is served"):
+        await soon(context.wait_until_serving())
+    del serving
+    await context.close()
+    del context._serving
+    gc.collect()
+    assert not [record for record in caplog.records if "never retrieved" in record.getMessage()]
+
+
 async def test_waiting_begins_before_serving(context: Context):
     """wait_until_serving() can be waited for before serve_all_registered() is called."""
     context.register_environment(impl)
@@ -432,6 +452,16 @@ async def test_a_closed_context_cannot_be_joined_with(context: Context):
     await context.close()
     with pytest.raises(UsageError, match="closed"):
         await context.join_trial("trial", Endpoint("grpc://localhost:1"), actor_name="ann")
+
+
+async def test_the_end_of_the_context_can_be_waited_for(context: Context):
+    """``wait_closed`` returns once the connections are closed, and not before."""
+    waiting = asyncio.create_task(context.wait_closed())
+    await turns()
+    assert not waiting.done()
+    await context.close()
+    await soon(waiting)
+    await soon(context.wait_closed())
 
 
 async def test_the_context_and_the_serve_task_end_together(make_world: Any):

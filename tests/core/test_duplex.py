@@ -17,6 +17,7 @@ import grpc.aio
 import pytest
 from hypothesis import given
 from hypothesis import strategies as st
+from transports import PATH, AnyTransport, within
 
 from cogment_core import duplex, outbox
 from cogment_core.api.common_pb2 import VersionInfo
@@ -31,10 +32,8 @@ from cogment_core.errors import (
     UsageError,
 )
 from cogment_core.inprocess import QUEUE_LIMIT, InProcessServer
-from cogment_core.tracking import TrackingChannel
 
 EOF = grpc.aio.EOF
-PATH = "/test.Service/Run"
 Handler = Callable[[Any, Any], Any]
 
 
@@ -46,58 +45,36 @@ class Run(grpc.GenericRpcHandler):
         return self._handler
 
 
-class Transport:
+class Transport(AnyTransport):
     """Serves one bidirectional method of bytes, and calls it."""
 
     def __init__(self, name: str) -> None:
-        self.name = name
-        self.server: Any = None
-        self.channel: Any = None
+        super().__init__(name, tracked=True)
 
     async def call(self, method: Handler, *, run: type[Run] = Run, **options: Any) -> Any:
-        if self.name == "grpc":
-            self.server = grpc.aio.server(handlers=[run(method)], options=[("grpc.so_reuseport", 0)])
-            port = self.server.add_insecure_port("127.0.0.1:0")
-            await self.server.start()
-            self.channel = TrackingChannel(grpc.aio.insecure_channel(f"127.0.0.1:{port}"))
-        else:
-            self.server = InProcessServer("test")
-            self.server.add_generic_rpc_handlers((Run(method),))
-            self.channel = self.server.channel()
+        await self.serve_handlers(run(method))
         return self.channel.stream_stream(PATH)(**options)
 
     async def open(self, method: Handler, **options: Any) -> duplex.Duplex[bytes, bytes]:
         return duplex.of_call(await self.call(method, **options))
 
-    async def close(self) -> None:
-        if self.channel is not None:
-            await self.channel.close()
-            await self.server.stop(None)
-
 
 @pytest.fixture(params=["grpc", "inprocess"])
 async def transport(request: pytest.FixtureRequest) -> AsyncIterator[Transport]:
-    transport = Transport(request.param)
-    yield transport
-    await transport.close()
+    async with Transport(request.param) as transport:
+        yield transport
 
 
 @pytest.fixture
 async def over_grpc() -> AsyncIterator[Transport]:
-    transport = Transport("grpc")
-    yield transport
-    await transport.close()
+    async with Transport("grpc") as transport:
+        yield transport
 
 
 @pytest.fixture
 async def in_process() -> AsyncIterator[Transport]:
-    transport = Transport("inprocess")
-    yield transport
-    await transport.close()
-
-
-async def within(awaitable: Any, seconds: float = 10.0) -> Any:
-    return await asyncio.wait_for(awaitable, seconds)
+    async with Transport("inprocess") as transport:
+        yield transport
 
 
 async def echo(_requests: Any, context: Any) -> None:

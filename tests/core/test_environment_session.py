@@ -9,7 +9,7 @@ from typing import Any
 import grpc
 import pytest
 from google.protobuf.wrappers_pb2 import DoubleValue, Int32Value, StringValue
-from scripted import Hand, Recorder, ServiceLine, World, soon
+from scripted import Hand, Recorder, ServiceLine, World, leave, soon
 
 from cogment_core.api import common_pb2, environment_pb2
 from cogment_core.api.common_pb2 import END, LAST, LAST_ACK, NORMAL
@@ -24,19 +24,10 @@ async def started(
     world: World, *, auto: bool = True, observations: Any = None, **init: Any
 ) -> tuple[ServiceLine, Any, Hand]:
     """A session that was started, and is in the hands of the test."""
-    hand = Hand()
-    line = await world.environment(hand, **init)
-    await line.join()
-    session = await hand.session()
+    line, session, hand = await world.in_hand("environment", **init)
     session.start(observations, auto_done_sending=auto)
     await line.expect(NORMAL, "init_output")
     return line, session, hand
-
-
-async def leave(line: ServiceLine, hand: Hand) -> None:
-    """The function returns, and the call is completed."""
-    hand.release()
-    await line.code()
 
 
 # --- what the session says --------------------------------------------------------------------------------------------
@@ -80,10 +71,7 @@ async def test_the_first_observations_can_come_with_start(world: World):
 
 async def test_start_can_be_told_of_the_acknowledgement_by_position(world: World):
     """start(observations, auto_done_sending) takes both by position."""
-    hand = Hand()
-    line = await world.environment(hand)
-    await line.join()
-    session = await hand.session()
+    line, session, hand = await world.in_hand("environment")
     session.start(None, False)
     session.end(ALL)
     for state, kind in ((NORMAL, "init_output"), (LAST, None), (NORMAL, "observation_set")):
@@ -94,10 +82,7 @@ async def test_start_can_be_told_of_the_acknowledgement_by_position(world: World
 
 async def test_wrong_first_observations_leave_the_session_as_it_was(world: World):
     """start() with wrong observations sends nothing, and can be called again."""
-    hand = Hand()
-    line = await world.environment(hand)
-    await line.join()
-    session = await hand.session()
+    line, session, hand = await world.in_hand("environment")
     with pytest.raises(UsageError, match="no actor 'eve'"):
         session.start([("eve", StringValue())])
     await line.expect_nothing()
@@ -109,10 +94,7 @@ async def test_wrong_first_observations_leave_the_session_as_it_was(world: World
 
 async def test_wrong_observations_send_nothing(world: World):
     """Whatever is wrong, also after the end or before the start, is an error, and nothing is sent."""
-    hand = Hand()
-    line = await world.environment(hand)
-    await line.join()
-    session = await hand.session()
+    line, session, hand = await world.in_hand("environment")
     wrong = [("*", DoubleValue())]
     for call in (session.produce_observations, session.end):
         with pytest.raises(UsageError):
@@ -129,10 +111,7 @@ async def test_wrong_observations_send_nothing(world: World):
 
 async def test_observations_before_start_are_dropped(world: World, caplog: pytest.LogCaptureFixture):
     """produce_observations() and end() before start() warn and do nothing."""
-    hand = Hand()
-    line = await world.environment(hand)
-    await line.join()
-    session = await hand.session()
+    line, session, hand = await world.in_hand("environment")
     session.produce_observations(ALL)
     session.end(ALL)
     await line.expect_nothing()

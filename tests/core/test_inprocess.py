@@ -11,70 +11,33 @@ from typing import Any
 import grpc
 import grpc.aio
 import pytest
+from transports import PATH, AnyTransport, OneMethod, within
 
 from cogment_core.api import agent_pb2_grpc, common_pb2
 from cogment_core.errors import UsageError
 from cogment_core.testing import QUEUE_LIMIT, InProcessChannel, InProcessEndpoint, InProcessServer
 
 EOF = grpc.aio.EOF
-PATH = "/test.Service/Do"
-MAKERS: dict[str, Callable[..., Any]] = {
-    "unary_unary": grpc.unary_unary_rpc_method_handler,
-    "unary_stream": grpc.unary_stream_rpc_method_handler,
-    "stream_unary": grpc.stream_unary_rpc_method_handler,
-    "stream_stream": grpc.stream_stream_rpc_method_handler,
-}
 
 
-class OneMethod(grpc.GenericRpcHandler):
-    """Serves one method of bytes."""
-
-    def __init__(self, kind: str, method: Callable[..., Any]) -> None:
-        self._handler = MAKERS[kind](method)
-
-    def service(self, handler_call_details: Any) -> Any:
-        return self._handler if handler_call_details.method == PATH else None
-
-
-class Transport:
-    """Serves one method, and connects to it."""
-
-    def __init__(self, name: str) -> None:
-        self.name = name
-        self.server: Any = None
-        self.channel: Any = None
+class Transport(AnyTransport):
+    """Serves one method, and gives what calls it."""
 
     async def serve(self, kind: str, method: Callable[..., Any], path: str = PATH) -> Any:
-        handlers = OneMethod(kind, method)
-        if self.name == "grpc":
-            self.server = grpc.aio.server(handlers=[handlers], options=[("grpc.so_reuseport", 0)])
-            port = self.server.add_insecure_port("127.0.0.1:0")
-            await self.server.start()
-            self.channel = grpc.aio.insecure_channel(f"127.0.0.1:{port}")
-        else:
-            self.server = InProcessServer("test")
-            self.server.add_generic_rpc_handlers((handlers,))
-            self.channel = self.server.channel()
+        await self.serve_handlers(OneMethod(kind, method))
         return getattr(self.channel, kind)(path)
-
-    async def close(self) -> None:
-        if self.channel is not None:
-            await self.channel.close()
-            await self.server.stop(None)
 
 
 @pytest.fixture(params=["grpc", "inprocess"])
 async def transport(request: pytest.FixtureRequest) -> AsyncIterator[Transport]:
-    transport = Transport(request.param)
-    yield transport
-    await transport.close()
+    async with Transport(request.param) as transport:
+        yield transport
 
 
 @pytest.fixture
 async def in_process() -> AsyncIterator[Transport]:
-    transport = Transport("inprocess")
-    yield transport
-    await transport.close()
+    async with Transport("inprocess") as transport:
+        yield transport
 
 
 class Watch:
@@ -91,10 +54,6 @@ class Watch:
         except asyncio.CancelledError:
             self.cancelled.set()
             raise
-
-
-async def within(awaitable: Any, seconds: float = 5.0) -> Any:
-    return await asyncio.wait_for(awaitable, seconds)
 
 
 # --- on both transports: one request, one reply -----------------------------------------------------------------------
@@ -559,6 +518,29 @@ async def test_a_reader_makes_room(in_process: Transport):
         await asyncio.sleep(0)
     assert written == QUEUE_LIMIT
     assert [number async for number in call] == list(range(3 * QUEUE_LIMIT))
+
+
+async def test_a_call_with_large_messages_has_fewer_that_wait(in_process: Transport):
+    """``set_queue_limit`` says how many wait, in both directions."""
+    written = 0
+
+    async def method(requests: Any, context: Any) -> None:
+        nonlocal written
+        for number in range(5):
+            await context.write(number)
+            written += 1
+        await asyncio.Event().wait()
+
+    call = (await in_process.serve("stream_stream", method))()
+    call.set_queue_limit(2)
+    await call.write(0)
+    await call.write(1)
+    writer = asyncio.create_task(call.write(2))
+    done, _ = await asyncio.wait({writer}, timeout=0.05)
+    assert not done
+    assert written == 2
+    call.cancel()
+    await within(writer)
 
 
 async def test_writing_to_a_client_that_is_gone_fails(in_process: Transport):

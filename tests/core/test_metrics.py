@@ -15,7 +15,8 @@ from prometheus_client import CollectorRegistry, Counter
 from prometheus_client.exposition import generate_latest
 
 from cogment_core.errors import UsageError
-from cogment_core.metrics import ActorMetrics, EnvironmentMetrics, serve_metrics
+from cogment_core.metrics import ActorMetrics, EnvironmentMetrics
+from cogment_core.metrics_server import serve_metrics
 
 
 def shown(registry):

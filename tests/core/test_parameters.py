@@ -460,8 +460,9 @@ def test_wrong_keys_and_items_are_refused():
         params.actors[::-1] = [actor("x")]
     with pytest.raises(ValueError, match="not in list"):
         params.actors.remove(actor("x"))
-    with pytest.raises(TypeError):
-        params.actors = 5
+    for wrong in (5, actor("x")):
+        with pytest.raises(UsageError, match="actors has to be a list of ActorParameters"):
+            params.actors = wrong
     assert names(params.actors) == ["a", "b"]
 
 

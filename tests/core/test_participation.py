@@ -131,10 +131,7 @@ async def test_a_call_that_is_cancelled_before_the_initial_data_leaves_nothing(w
 
 async def test_starting_twice_is_an_error(world: World, kind: str):
     """start() can be called once."""
-    hand = Hand()
-    line = await world.participant(kind, hand)
-    await line.join()
-    session = await hand.session()
+    line, session, hand = await world.in_hand(kind)
     session.start()
     with pytest.raises(Exception, match=r"start\(\) was called already"):
         session.start()
@@ -145,10 +142,7 @@ async def test_starting_twice_is_an_error(world: World, kind: str):
 
 async def test_starting_after_the_end_is_an_error(world: World, kind: str):
     """start() says that the trial is over, and why."""
-    hand = Hand()
-    line = await world.participant(kind, hand)
-    await line.join()
-    session = await hand.session()
+    line, session, hand = await world.in_hand(kind)
     await line.send(END, details="no more")
     await until(session.is_trial_over)
     with pytest.raises(Exception, match=r"cannot start, the trial is over \(no more\)"):
@@ -159,10 +153,7 @@ async def test_starting_after_the_end_is_an_error(world: World, kind: str):
 
 async def test_nothing_goes_out_before_start(world: World, kind: str, caplog: pytest.LogCaptureFixture):
     """What is sent before start() is dropped with a warning each, and all_events() ends at once."""
-    hand = Hand()
-    line = await world.participant(kind, hand)
-    await line.join()
-    session = await hand.session()
+    line, session, hand = await world.in_hand(kind)
     session.add_reward(1, 1, ["ann"])
     session.send_message(StringValue(value="x"), ["ann"])
     assert [event async for event in session.all_events()] == []
@@ -357,10 +348,7 @@ async def test_an_end_right_after_start_ends_the_call(world: World, kind: str):
 
 async def test_a_late_consumer_gets_everything(world: World, kind: str):
     """Events that came before all_events() was first called, FINAL included, are delivered then."""
-    hand = Hand()
-    line = await world.participant(kind, hand)
-    await line.join()
-    session = await hand.session()
+    line, session, hand = await world.in_hand(kind)
     session.start()
     await line.expect(NORMAL, "init_output")
     await line.message("one")
@@ -376,10 +364,7 @@ async def test_a_late_consumer_gets_everything(world: World, kind: str):
 
 async def test_events_before_start_are_kept(world: World, kind: str):
     """What arrives between the initial data and start() is delivered after it."""
-    hand = Hand()
-    line = await world.participant(kind, hand)
-    await line.join()
-    session = await hand.session()
+    line, session, hand = await world.in_hand(kind)
     await line.message("early")
     await line.expect_nothing()
     session.start()
@@ -418,10 +403,7 @@ async def test_the_end_lets_a_function_take_its_time(world: World, kind: str, sh
 
 async def started(world: World, kind: str) -> tuple[ServiceLine, Any, Hand]:
     """A session that was started, and is in the hands of the test."""
-    hand = Hand()
-    line = await world.participant(kind, hand)
-    await line.join()
-    session = await hand.session()
+    line, session, hand = await world.in_hand(kind)
     session.start()
     await line.expect(NORMAL, "init_output")
     return line, session, hand
@@ -679,10 +661,7 @@ async def test_sending_after_the_loss_is_a_warning(world: World, kind: str, capl
 async def test_a_flood_ends_the_session(world: World, kind: str, monkeypatch: pytest.MonkeyPatch):
     """The events that wait for the user have a limit; beyond it the session ends after what it has."""
     monkeypatch.setattr(session_base, "EVENT_LIMIT", 5)
-    hand = Hand()
-    line = await world.participant(kind, hand)
-    await line.join()
-    session = await hand.session()
+    line, session, hand = await world.in_hand(kind)
     session.start()
     await line.expect(NORMAL, "init_output")
     for _ in range(6):
@@ -699,10 +678,7 @@ async def test_a_flood_ends_the_session(world: World, kind: str, monkeypatch: py
 
 async def test_sending_done_by_the_user(world: World, kind: str, caplog: pytest.LogCaptureFixture):
     """Without automatic acknowledgement: an error while active, LAST_ACK once while ending, a warning after."""
-    hand = Hand()
-    line = await world.participant(kind, hand)
-    await line.join()
-    session = await hand.session()
+    line, session, hand = await world.in_hand(kind)
     session.start(auto_done_sending=False)
     await line.expect(NORMAL, "init_output")
     with pytest.raises(Exception, match="only be called while the trial is ending"):

@@ -11,6 +11,7 @@ from typing import Any
 import grpc
 import grpc.aio
 import pytest
+from transports import AnyTransport, within
 
 from cogment_core import rpc
 from cogment_core.errors import (
@@ -21,8 +22,6 @@ from cogment_core.errors import (
     UnavailableError,
     UsageError,
 )
-from cogment_core.testing import InProcessServer
-from cogment_core.tracking import TrackingChannel
 
 UNARY = "/test.Service/One"
 STREAM = "/test.Service/Many"
@@ -39,22 +38,14 @@ class Handlers(grpc.GenericRpcHandler):
         return self._handlers.get(handler_call_details.method)
 
 
-class Transport:
+class Transport(AnyTransport):
+    """Serves two methods, and calls them by way of what is tested."""
+
     def __init__(self, name: str) -> None:
-        self.name = name
-        self.channel: Any = None
-        self.server: Any = None
+        super().__init__(name, tracked=True)
 
     async def serve(self, *, one: Callable[..., Any] | None = None, many: Callable[..., Any] | None = None) -> None:
-        if self.name == "grpc":
-            self.server = grpc.aio.server(handlers=[Handlers(one, many)], options=[("grpc.so_reuseport", 0)])
-            port = self.server.add_insecure_port("127.0.0.1:0")
-            await self.server.start()
-            self.channel = TrackingChannel(grpc.aio.insecure_channel(f"127.0.0.1:{port}"))
-        else:
-            self.server = InProcessServer("test")
-            self.server.add_generic_rpc_handlers((Handlers(one, many),))
-            self.channel = self.server.channel()
+        await self.serve_handlers(Handlers(one, many))
 
     def call(self, request: bytes = b"", **arguments: Any) -> Any:
         return rpc.call_unary(
@@ -66,20 +57,11 @@ class Transport:
             self.channel.unary_stream(STREAM), request, method=STREAM, target="grpc://there:1", **arguments
         )
 
-    async def close(self) -> None:
-        await self.channel.close()
-        await self.server.stop(None)
-
 
 @pytest.fixture(params=["grpc", "inprocess"])
 async def transport(request: pytest.FixtureRequest) -> AsyncIterator[Transport]:
-    transport = Transport(request.param)
-    yield transport
-    await transport.close()
-
-
-async def within(awaitable: Any, seconds: float = 5.0) -> Any:
-    return await asyncio.wait_for(awaitable, seconds)
+    async with Transport(request.param) as transport:
+        yield transport
 
 
 async def forever(_request: Any, _context: Any) -> bytes:

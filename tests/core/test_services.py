@@ -82,6 +82,21 @@ async def test_only_what_is_registered_is_served(world: World, kind: str):
         assert caught.value.code() is grpc.StatusCode.UNIMPLEMENTED
 
 
+@pytest.mark.parametrize(("host", "said"), [(None, "on all interfaces, port"), ("127.0.0.1", "on 127.0.0.1, port")])
+async def test_the_log_says_who_can_connect(
+    world: World, caplog: pytest.LogCaptureFixture, host: str | None, said: str
+):
+    """All interfaces are the default, and a host narrows it down."""
+    register(world.context, "environment")
+    serving = asyncio.create_task(world.context.serve_all_registered(ServedEndpoint(0, host)))
+    port = await soon(world.context.wait_until_serving())
+    assert said in caplog.text
+    with socket.socket() as elsewhere:
+        assert (await asyncio.to_thread(elsewhere.connect_ex, ("127.0.0.2", port)) == 0) == (host is None)
+    serving.cancel()
+    await asyncio.wait({serving})
+
+
 async def test_the_versions(world: World, kind: str):
     """Version has those of the SDK and of gRPC."""
     register(world.context, kind)

@@ -16,49 +16,17 @@ import pytest
 from grpc_health.v1 import health_pb2, health_pb2_grpc
 from hypothesis import given
 from hypothesis import strategies as st
+from transports import MAKERS, PATH, AnyTransport, OneMethod, within
 
 from cogment_core.api import agent_pb2_grpc, common_pb2
 from cogment_core.cancellation import task_is_cancelled
 from cogment_core.serving import Health, guard, guarded, overall_load, status_reply, version_info
-from cogment_core.testing import InProcessServer
 
-PATH = "/test.Service/Do"
 SECRET = "/etc/passwd is a secret"
-MAKERS: dict[str, Callable[..., Any]] = {
-    "unary_unary": grpc.unary_unary_rpc_method_handler,
-    "unary_stream": grpc.unary_stream_rpc_method_handler,
-    "stream_unary": grpc.stream_unary_rpc_method_handler,
-    "stream_stream": grpc.stream_stream_rpc_method_handler,
-}
 
 
-class OneMethod(grpc.GenericRpcHandler):
-    def __init__(self, kind: str, method: Callable[..., Any]) -> None:
-        self._handler = MAKERS[kind](method)
-
-    def service(self, handler_call_details: Any) -> Any:
-        return self._handler if handler_call_details.method == PATH else None
-
-
-class Transport:
-    """Serves one method with the guard around it, or whatever ``add`` adds."""
-
-    def __init__(self, name: str) -> None:
-        self.name = name
-        self.channel: Any = None
-        self.server: Any = None
-
-    async def start(self, add: Callable[[Any], None]) -> None:
-        if self.name == "grpc":
-            self.server = grpc.aio.server(options=[("grpc.so_reuseport", 0)])
-            add(self.server)
-            port = self.server.add_insecure_port("127.0.0.1:0")
-            await self.server.start()
-            self.channel = grpc.aio.insecure_channel(f"127.0.0.1:{port}")
-        else:
-            self.server = InProcessServer("test")
-            add(self.server)
-            self.channel = self.server.channel()
+class Transport(AnyTransport):
+    """Serves one method with the guard around it, and gives what calls it."""
 
     async def serve(self, kind: str, method: Callable[..., Any], *, by_name: bool = False) -> Any:
         def add(server: Any) -> None:
@@ -70,28 +38,17 @@ class Transport:
         await self.start(add)
         return getattr(self.channel, kind)(PATH)
 
-    async def close(self) -> None:
-        if self.channel is not None:
-            await self.channel.close()
-            await self.server.stop(None)
-
 
 @pytest.fixture(params=["grpc", "inprocess"])
 async def transport(request: pytest.FixtureRequest) -> AsyncIterator[Transport]:
-    transport = Transport(request.param)
-    yield transport
-    await transport.close()
+    async with Transport(request.param) as transport:
+        yield transport
 
 
 @pytest.fixture
 async def over_grpc() -> AsyncIterator[Transport]:
-    transport = Transport("grpc")
-    yield transport
-    await transport.close()
-
-
-async def within(awaitable: Any, seconds: float = 5.0) -> Any:
-    return await asyncio.wait_for(awaitable, seconds)
+    async with Transport("grpc") as transport:
+        yield transport
 
 
 async def outcome(call: Any) -> grpc.aio.AioRpcError:

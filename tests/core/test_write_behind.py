@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import asyncio
+import gc
 import threading
 from collections.abc import Callable
 from functools import partial
@@ -48,7 +49,7 @@ async def test_items_are_worked_on_in_their_order() -> None:
 
 
 async def test_a_slow_thread_holds_up_who_puts() -> None:
-    """One item is worked on and `x."""
+    """While one item is worked on, and another waits, the next has to wait to be put."""
     gate = Gate()
     async with WriteBehind(in_thread(), gate.work, limit=2) as behind:
         for item in range(2):
@@ -71,6 +72,7 @@ async def test_a_failure_is_raised_and_ends_the_work() -> None:
         gate.open.set()
         with pytest.raises(ValueError, match="-1"):
             await behind.finish()
+        await behind.finish()
     assert gate.done == []
 
 
@@ -92,6 +94,33 @@ async def test_at_the_end_of_the_block_nothing_is_being_done() -> None:
     with pytest.raises(KeyError):
         await asyncio.wait_for(failing, PATIENCE)
     assert gate.done == [0]
+
+
+async def test_an_end_that_is_cancelled_does_not_wait() -> None:
+    """Who is cancelled again while the work is waited for goes at once; how it ends is nobody's then."""
+    gate = Gate()
+    unheard: list[object] = []
+    asyncio.get_running_loop().set_exception_handler(lambda loop, context: unheard.append(context))
+
+    async def work() -> None:
+        async with WriteBehind(in_thread(), gate.work) as behind:
+            await behind.put(-1)
+            await behind.finish()
+
+    working = asyncio.ensure_future(work())
+    assert await asyncio.to_thread(gate.begun.wait, PATIENCE)
+    for _ in range(2):
+        working.cancel()
+        await asyncio.sleep(0)
+        await asyncio.sleep(0)
+    with pytest.raises(asyncio.CancelledError):
+        await asyncio.wait_for(working, PATIENCE)
+    del working
+    gate.open.set()
+    await asyncio.get_running_loop().shutdown_default_executor()
+    await asyncio.sleep(0)
+    gc.collect()
+    assert unheard == []
 
 
 async def test_what_is_abandoned_holds_up_nobody() -> None:

@@ -10,6 +10,7 @@ from google.protobuf.wrappers_pb2 import StringValue
 from stored_trials import Move, Point, specs
 
 import cogment
+from cogment_core.api import common_pb2
 from cogment_datastore.exports import Selection, load_frame
 from cogment_services.datastore import TrialDatastore
 from cogment_services.orchestrator import Orchestrator
@@ -42,6 +43,23 @@ async def walker(session: Any) -> None:
             if session.name == "bob":
                 session.add_reward(1, 1, ["alice"])
             session.do_action(Move(direction=1))
+
+
+async def test_trials_with_large_parameters_are_found(monkeypatch: pytest.MonkeyPatch) -> None:
+    """Trials of which fewer fit into a reply than are asked for are asked for in smaller bundles."""
+    monkeypatch.setattr("cogment_services.datastore.listing.MAX_REPLY", 10_000)
+    params = common_pb2.TrialParams(trial_config=common_pb2.SerializedMessage(content=bytes(4_000)))
+    ids = [f"trial {number}" for number in range(6)]
+    async with cogment.Context(user_id="me", cog_settings=None) as context, TrialDatastore(port=0) as store:
+        for trial_id in ids:
+            await store._archive.put_trial(trial_id, "me", params)
+        for endpoint in (store.endpoint, cogment.Endpoint(f"grpc://127.0.0.1:{store.port}")):
+            datastore = context.get_datastore(endpoint)
+            assert [info.trial_id for info in await datastore.get_trials()] == ids
+            assert [info.trial_id for info in await datastore.get_trials(ids, wait_for_trials=PATIENCE)] == ids
+            assert [info.trial_id async for info in datastore.all_trials(bundle_size=6)] == ids
+        monkeypatch.setattr("cogment_services.datastore.listing.MAX_REPLY", 1)
+        assert len(await datastore.get_trials()) == 6
 
 
 async def run_trial(context: cogment.Context, orchestrator: Orchestrator, trial_id: str) -> None:

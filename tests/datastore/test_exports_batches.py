@@ -194,6 +194,14 @@ async def test_run_gives_what_the_coroutine_gives(server: Any, network: Any) -> 
         await asyncio.to_thread(run, "grpc://127.0.0.1:1", trial_ids)
 
 
+def test_a_file_is_served_first(tmp_path: Path) -> None:
+    """Who gives the file of a datastore instead of its address is told how to get one."""
+    path = tmp_path / "trials.db"
+    path.write_bytes(b"")
+    with pytest.raises(UsageError, match=r"cogment services trial_datastore .*trials\.db"):
+        load_frame(str(path))
+
+
 async def test_run_with_a_datastore_in_process() -> None:
     """A datastore in process is of its event loop: the error says what to do instead of a deadlock."""
     server = InProcessServer()

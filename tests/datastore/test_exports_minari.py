@@ -49,6 +49,13 @@ def steps(count: int, *, last: common_pb2.TrialState.ValueType | None = common_p
     return samples
 
 
+def stopped(count: int) -> list[Any]:
+    """The same trial, if it is ended by the Orchestrator: it says in the last step that the end is near."""
+    samples = steps(count)
+    samples[-2].state = common_pb2.TERMINATING
+    return samples
+
+
 def numbers() -> Any:
     """Specs in which players see `Numbers`."""
     return specs(observation_space=Numbers)
@@ -126,21 +133,22 @@ async def test_discrete_spaces(server: Any, make_datastore: Any) -> None:
 
 
 @pytest.mark.parametrize(
-    ("samples", "max_steps", "actions", "terminated"),
+    ("samples", "limit", "actions", "terminated"),
     [
         (steps(3), 0, [0, 1, 2], True),
         (steps(3), 4, [0, 1, 2], True),
-        (steps(3), 3, [0, 1, 2], False),  # the limit was reached
+        (steps(3), 3, [0, 1, 2], False),  # the environment's limit was reached
+        (stopped(3), 0, [0, 1, 2], False),  # its max_steps were reached, or its end was requested
         (steps(3, last=common_pb2.TERMINATING), 0, [0, 1, 2], False),  # has not ended yet
         (steps(3, last=None), 0, [0, 1], False),  # the last action's outcome was not observed
     ],
 )
 async def test_how_an_episode_ends(
-    server: Any, make_datastore: Any, samples: Any, max_steps: int, actions: list[int], terminated: bool
+    server: Any, make_datastore: Any, samples: Any, limit: int, actions: list[int], terminated: bool
 ) -> None:
-    """An episode terminates if its trial ended by itself; otherwise it is truncated."""
-    server.add_trial("t", trial_params(max_steps=max_steps), samples)
-    await write_minari(make_datastore(numbers()), "game-v0", PLAYERS_ALICE)
+    """An episode terminates if its environment ended it, and not because of a limit; otherwise it is truncated."""
+    server.add_trial("t", trial_params(max_steps=3), samples)
+    await write_minari(make_datastore(numbers()), "game-v0", PLAYERS_ALICE, max_episode_steps=limit)
     (found,) = minari.load_dataset("game-v0").iterate_episodes()
     assert found.actions.tolist() == actions
     assert (bool(found.terminations[-1]), bool(found.truncations[-1])) == (terminated, not terminated)

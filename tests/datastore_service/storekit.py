@@ -211,6 +211,8 @@ class Disk:
         self.calls_left: int | None = None
         """How many calls still succeed before everything fails; None for all."""
         self.calls = 0
+        self.is_done = False
+        """Whether a call that fails has done what it was for."""
         self.text = "disk I/O error"
         self.failed: list[FaultyConnection] = []
         """Connections in which a call failed."""
@@ -245,6 +247,15 @@ class FaultyConnection(sqlite3.Connection):
     disk: Disk
 
     def execute(self, sql: str, *args: Any) -> Any:
-        if not sql.lstrip().startswith(("SELECT", "PRAGMA query_only", "PRAGMA freelist")):
+        if sql.lstrip().startswith(("SELECT", "PRAGMA query_only", "PRAGMA freelist")):
+            return super().execute(sql, *args)
+        if not self.disk.is_done:
             self.disk.touch(self)
-        return super().execute(sql, *args)
+            return super().execute(sql, *args)
+        result = super().execute(sql, *args)
+        try:
+            self.disk.touch(self)
+        except sqlite3.Error:
+            result.close()
+            raise
+        return result

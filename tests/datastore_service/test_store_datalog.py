@@ -14,8 +14,10 @@ from storekit import PATIENCE, Log, late, params, reward, sample
 from cogment_core.api import common_pb2, environment_pb2
 from cogment_core.api.common_pb2 import ENDED, RUNNING
 from cogment_core.api.datalog_pb2 import DatalogSample, RunTrialDatalogInput, SampleInfo
+from cogment_core.api.trial_datastore_pb2 import StoredTrialSample
 from cogment_core.channels import open_channel
 from cogment_services.datastore import TrialDatastore
+from cogment_services.datastore.datalog import DatalogService
 
 
 async def test_each_message_is_answered_and_readable_then(client) -> None:
@@ -181,6 +183,16 @@ async def test_a_log_that_is_completed_early_ends_its_trial(client) -> None:
     assert (await client.info("trial")).last_state == ENDED
 
 
+async def test_a_trial_that_goes_on_after_its_end_is_not_left_open(client) -> None:
+    """Its last sample says whether a trial is over, not any: otherwise those who follow it would wait for ever."""
+    log = await client.log("trial")
+    await log.store(sample(0), sample(2, last=True), sample(1), sample(3))
+    assert (await client.info("trial")).last_state == RUNNING
+    await log.complete()
+    await asyncio.wait_for(client.until_over("trial"), PATIENCE)
+    assert len(await client.samples("trial")) == 4
+
+
 async def test_the_reason_of_an_end_is_kept(serve, tmp_path) -> None:
     """Why a trial is over stays in the file, also when time goes by."""
     client = await serve(tmp_path / "trials.db", resume_within=0.0)
@@ -201,6 +213,39 @@ async def test_a_trial_that_was_given_up_is_taken_up_again(client) -> None:
     follower = asyncio.ensure_future(client.samples("trial"))
     await again.store(sample(0), sample(1), sample(2, last=True))
     assert len(await asyncio.wait_for(follower, PATIENCE)) == 3
+
+
+class LostContext:
+    """The context of a call whose client was killed: its stream seems to be complete at first."""
+
+    def __init__(self, *messages: Any) -> None:
+        self.messages = [*messages, grpc.aio.EOF]
+        self.is_at_end = asyncio.Event()
+
+    def invocation_metadata(self) -> Any:
+        return (("trial-id", "trial"),)
+
+    async def read(self) -> Any:
+        message = self.messages.pop(0)
+        if message is grpc.aio.EOF:
+            self.is_at_end.set()
+        return message
+
+    async def write(self, message: Any) -> None:
+        pass
+
+
+async def test_a_log_whose_client_was_killed_is_not_taken_for_complete(client) -> None:
+    """gRPC tells of a client that is gone in two steps: only after a while is an early end what its client wanted."""
+    context = LostContext(RunTrialDatalogInput(trial_params=params()), RunTrialDatalogInput(sample=sample(0)))
+    log = asyncio.create_task(DatalogService(client.server._archive).RunTrialDatalog(None, context))
+    await asyncio.wait_for(context.is_at_end.wait(), PATIENCE)
+    await asyncio.sleep(0.1)
+    log.cancel()
+    await asyncio.wait({log})
+    assert log.cancelled()
+    info = await client.info("trial")
+    assert (info.samples_count, info.last_state) == (1, RUNNING)
 
 
 async def test_a_lost_log_leaves_its_trial_open_for_a_while(serve, tmp_path) -> None:
@@ -337,6 +382,64 @@ async def test_a_message_that_would_fill_the_memory_is_refused(client) -> None:
     await log.send(DatalogSample(info=SampleInfo(), rewards=[reward("*", 1.0)] * 501))
     assert (await log.status())[0] is grpc.StatusCode.INVALID_ARGUMENT
     assert (await client.info("trial")).samples_count == 0
+
+
+@pytest.mark.parametrize(
+    ("method", "tag"),
+    [
+        ("DatalogSP/RunTrialDatalog", 0x12),
+        ("TrialDatastoreSP/AddTrial", 0x12),
+        ("TrialDatastoreSP/AddSample", 0x0A),
+        ("TrialDatastoreSP/RetrieveTrials", None),
+        ("TrialDatastoreSP/RetrieveSamples", None),
+        ("TrialDatastoreSP/DeleteTrials", None),
+    ],
+)
+async def test_a_message_of_very_many_parts_is_refused(client, method: str, tag: int | None) -> None:
+    """What is small for the network, and would take tens of times as much memory, is not even decoded."""
+    await client.add_trial("trial")
+    call = client.channel.stream_stream(f"/cogmentAPI.{method}")(metadata=(("trial-id", "trial"),), timeout=PATIENCE)
+    log = Log(call)
+    if "Datalog" in method:
+        await log.send(RunTrialDatalogInput(trial_params=params()).SerializeToString())
+        await log.answers(1)
+    # In the message itself, or an inner one, of 1 << 22 bytes: half as many actors, or the like.
+    head = b"" if tag is None else bytes([tag, 0x80, 0x80, 0x80, 0x02])
+    await log.send(head + b"\x22\x00" * (1 << 21))
+    await call.done_writing()
+    code, details = await log.status()
+    assert code is grpc.StatusCode.INVALID_ARGUMENT
+    assert "parts" in details
+    assert (await client.info("trial")).samples_count == 0
+
+
+async def test_a_sample_that_no_reader_could_take_is_refused(client, monkeypatch) -> None:
+    """A sample that is stored can be sent: one that is too large for that is INVALID_ARGUMENT from the beginning."""
+    monkeypatch.setattr("cogment_services.datastore.conversion.MAX_BYTES", 10_000)
+    log = await client.log("trial")
+    await log.store(sample(0, size=9_000))
+    await log.send(sample(1, size=10_000))
+    assert (await log.status())[0] is grpc.StatusCode.INVALID_ARGUMENT
+    with pytest.raises(grpc.aio.AioRpcError) as caught:
+        await client.add_samples("trial", [StoredTrialSample(tick_id=1, payloads=[bytes(10_000)])])
+    assert caught.value.code() is grpc.StatusCode.INVALID_ARGUMENT
+    assert (await client.info("trial")).samples_count == 1
+
+
+async def test_late_rewards_have_a_limit(client, monkeypatch) -> None:
+    """A tick has room for some late rewards; what is there already may come again, and what there is can be read."""
+    for place in ("sqlite_store", "memory_store"):
+        monkeypatch.setattr(f"cogment_services.datastore.{place}.MAX_LATE_BYTES", 100)
+    log = await client.log("trial")
+    first = late(0, reward("alice", 1.0))
+    await log.store(sample(0), first, first, late(1, reward("alice", 2.0)), first)
+    await log.send(late(0, reward("alice", 2.0)), late(0, reward("alice", 3.0)))
+    await log.answers(1)
+    assert (await log.status())[0] is grpc.StatusCode.RESOURCE_EXHAUSTED
+    again = await client.log("trial")
+    await again.store(sample(1, last=True))
+    rewards = [len(each.actor_samples[0].received_rewards) for each in await client.samples("trial")]
+    assert rewards == [2, 1]
 
 
 async def test_a_sample_that_takes_long_to_convert_holds_up_nobody(client) -> None:

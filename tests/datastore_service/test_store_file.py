@@ -4,8 +4,11 @@ from __future__ import annotations
 
 import asyncio
 import contextlib
+import itertools
 import random
 import sqlite3
+from collections.abc import Callable
+from functools import partial
 from pathlib import Path
 from typing import Any
 
@@ -14,9 +17,19 @@ import pytest
 from grpc_health.v1 import health_pb2, health_pb2_grpc
 from storekit import PATIENCE, Client, Disk, params, sample
 
-from cogment_services.datastore import TrialDatastore, schema
+from cogment_core.api.trial_datastore_pb2 import StoredTrialSample
+from cogment_services.datastore import TrialDatastore, commits, schema
 from cogment_services.datastore.sqlite_store import SqliteStore
-from cogment_services.datastore.store import NewSample, PutTrial, StoreError, TrialQuery
+from cogment_services.datastore.store import (
+    Change,
+    DeleteTrials,
+    EndTrial,
+    LateReward,
+    NewSample,
+    PutTrial,
+    StoreError,
+    TrialQuery,
+)
 
 # --- whose it is ------------------------------------------------------------------------------------------------------
 
@@ -144,6 +157,30 @@ async def test_a_deletion_that_failed_has_not_happened(serve, tmp_path) -> None:
     assert [each.tick_id for each in await client.samples("trial")] == [0, 1, 2]
 
 
+class Untidy(SqliteStore):
+    """A store in which tidying up fails each time, as it does when what was deleted is damaged."""
+
+    failures = 0
+
+    def tidy(self) -> bool:
+        self.failures += 1
+        raise StoreError("database disk image is malformed")
+
+
+async def test_what_cannot_be_tidied_up_keeps_nothing_from_being_stored(serve, tmp_path) -> None:
+    """Tidying up is given up when it fails again and again, until there is more to tidy up."""
+    store = Untidy(tmp_path / "trials.db")
+    client = await serve(store=store)
+    for _ in range(2):
+        while store.failures < commits.TIDY_FAILURES:
+            await asyncio.sleep(0.02)
+        await _until_health(client.channel, health_pb2.HealthCheckResponse.SERVING)
+        await client.log_all("trial", 2)
+        assert store.failures == commits.TIDY_FAILURES
+        store.failures = 0
+        await client.delete("trial")
+
+
 async def test_every_call_to_the_disk_may_fail(tmp_path) -> None:
     """C3: whichever call fails first, what was answered is there, and nothing that was not sent."""
     for first in range(0, 60, 7):
@@ -161,6 +198,58 @@ async def test_every_call_to_the_disk_may_fail(tmp_path) -> None:
         assert len(store.find(TrialQuery()).trials) >= len(answered)
         store.close()
         assert disk.misused == 0
+
+
+STEPS: list[list[Change]] = [
+    [PutTrial("one", "carol", b"params", {"size": "small"})],
+    [NewSample(1, tick, 0, 3, b"") for tick in range(3)],
+    [PutTrial("two", "carol", b"params", {}), NewSample(1, 3, 0, 3, b""), LateReward(1, 1, b"digest", b"\x3a\x04late")],
+    [NewSample(2, 0, 0, 3, b""), EndTrial(2, "lost"), NewSample(1, 4, 0, 5, b"")],
+    [DeleteTrials(["two"]), NewSample(2, 1, 0, 3, b"")],
+    [PutTrial("two", "dave", b"params", {}), NewSample(3, 0, 0, 5, b"")],
+]
+"""What is committed, group by group."""
+
+
+@pytest.mark.parametrize("is_done", [False, True], ids=["not done", "done, and said to have failed"])
+def test_whichever_call_to_the_disk_fails_what_is_repeated_then_is_stored_once(tmp_path, is_done: bool) -> None:
+    """C3: for every n, when the n-th call to the disk fails, in vain or not, the store takes all of it after that."""
+    disk = Disk()
+    disk.is_done = is_done
+    failed = -1
+    for first in itertools.count():
+        disk.repair()
+        store = SqliteStore(tmp_path / f"{first}.db", disk.connect)
+        disk.failed.clear()
+        disk.calls_left = first
+        _whatever_happens(disk, store, store.open)
+        for step in STEPS:
+            _whatever_happens(disk, store, partial(store.commit, step))
+        while _whatever_happens(disk, store, store.tidy):
+            pass
+        trials = store.find(TrialQuery()).trials
+        assert [(trial.trial_id, trial.samples_count, trial.last_state) for trial in trials] == [
+            ("one", 5, 5),
+            ("two", 1, 5),
+        ]
+        assert store.read(1, -1).samples == [b"", b"\x3a\x04late", b"", b"", b""]
+        assert disk.misused == 0
+        store.close()
+        if not disk.failed:
+            break
+        failed = first
+    assert failed > 30
+
+
+def _whatever_happens(disk: Disk, store: SqliteStore, do: Callable[[], Any]) -> Any:
+    """Do something with a store; if the disk fails, do it again, as whoever got no answer does."""
+    try:
+        return do()
+    except StoreError:
+        disk.repair()
+        if do != store.open:
+            store.recover()
+        return do()
 
 
 async def _write_until_it_fails(path: Path, disk: Disk) -> list[int]:
@@ -200,6 +289,23 @@ def test_a_page_is_bounded_whatever_the_size_of_samples(tmp_path) -> None:
     store.close()
 
 
+def test_late_rewards_count_for_the_bounds_of_a_page(tmp_path) -> None:
+    """Late rewards that are large make pages short, and none of them is left out."""
+    store = SqliteStore(tmp_path / "trials.db")
+    store.open()
+    (number,) = store.commit([PutTrial("trial", "carol", b"", {})])
+    late = StoredTrialSample(payloads=[bytes(300_000)]).SerializeToString()
+    store.commit([NewSample(number, tick, 0, 3, b"") for tick in range(20)])
+    store.commit([LateReward(number, tick, b"digest", late) for tick in range(0, 20, 2)])
+    after, pages = -1, []
+    while (page := store.read(number, after)).samples:
+        after = page.last
+        pages.append([len(sample) for sample in page.samples])
+    assert [len(page) for page in pages] == [8, 8, 4]
+    assert [size for page in pages for size in page] == [len(late), 0] * 10
+    store.close()
+
+
 @pytest.fixture(scope="module")
 def pristine(tmp_path_factory: pytest.TempPathFactory) -> tuple[Path, dict[str, list[bytes]]]:
     """A file with some trials, and the samples in it."""
@@ -235,6 +341,19 @@ def test_flipped_bits_never_give_a_wrong_sample(pristine: Any, tmp_path: Path, s
         path.write_bytes(changed)
         unharmed += _check_damaged(path, expected)
     assert unharmed > 30 * len(expected)
+
+
+def test_pages_in_the_wrong_place_never_give_a_wrong_sample(pristine: Any, tmp_path: Path) -> None:
+    """Pages that a disk has written to the wrong place hold whole samples, which are not taken for those of another
+    trial, nor given twice."""
+    source, expected = pristine
+    content, choose = source.read_bytes(), random.Random(1)
+    path = tmp_path / "damaged.db"
+    for _ in range(60):
+        pages = [content[start : start + 4096] for start in range(0, len(content), 4096)]
+        pages[choose.randrange(1, len(pages))] = choose.choice(pages[1:])
+        path.write_bytes(b"".join(pages))
+        _check_damaged(path, expected)
 
 
 def _check_damaged(path: Path, expected: dict[str, list[bytes]]) -> int:

@@ -13,7 +13,7 @@ from hypothesis import strategies as st
 
 from cogment_core.api.directory_pb2 import ServiceEndpoint
 from cogment_core.errors import EndpointError
-from cogment_services.addresses import Resolver, as_ip, check_address, check_host
+from cogment_services.addresses import Resolver, as_ip, check_address, check_host, is_loopback
 from cogment_services.directory.choice import balanced
 from cogment_services.directory.limits import Budget
 from cogment_services.directory.records import Record, Records, Target
@@ -151,6 +151,9 @@ def test_a_budget_remembers_a_bounded_number_of_spenders() -> None:
         "fe80::1",
         "::ffff:169.254.169.254",
         "64:ff9b::a9fe:a9fe",
+        "64:ff9b:1::a9fe:a9fe",
+        "::ffff:0:169.254.169.254",
+        "::169.254.169.254",
         "2002:a9fe:a9fe::1",
         "2852039166",
         "0xa9.254.43518",
@@ -193,6 +196,25 @@ def test_loopback_is_for_callers_of_this_machine(host) -> None:
     check_host(host, local=True)
     with pytest.raises(EndpointError, match="machine of the Directory"):
         check_host(host, local=False)
+
+
+@pytest.mark.parametrize(
+    ("address", "local"),
+    [
+        ("127.0.0.1", True),
+        ("127.9.9.9", True),
+        ("::1", True),
+        ("::ffff:127.0.0.1", True),
+        ("10.0.0.1", False),
+        ("::ffff:10.0.0.1", False),
+        ("64:ff9b::7f00:1", False),
+        ("2002:7f00:1::", False),
+        ("::127.0.0.1", False),
+    ],
+)
+def test_only_callers_of_this_machine_are_local(address, local) -> None:
+    """Who calls from an address that would be translated into that of this machine is elsewhere."""
+    assert is_loopback(ipaddress.ip_address(address)) == local
 
 
 @pytest.mark.parametrize("host", ["trainer-1.example.org", "my_service", "10.0.0.7", "192.168.1.2", "2001:db8::1", "a"])

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import asyncio
+import itertools
 import logging
 import socket
 import time
@@ -287,6 +288,32 @@ async def test_registrations_are_limited_per_address(run_directory) -> None:
     for number in range(5):
         await directory.as_(f"token {number}").registered(client_entry())
     assert "too many registrations" in await directory.as_("another token").refused(client_entry())
+
+
+async def test_a_flood_from_one_address_leaves_others_theirs(run_directory, monkeypatch) -> None:
+    """Neither those without a token, nor those with the same one, are locked out by it."""
+    address = ["10.0.0.1"]
+    monkeypatch.setattr("cogment_services.directory.requests._address", lambda _: (address[0], True))
+    directory = await run_directory(limits=DirectoryLimits(burst=5, rate=0.001))
+    mine = directory.as_("mine")
+    for _ in range(5):
+        await directory.registered(client_entry())
+    for _ in range(6):
+        assert "too many registrations" in await directory.refused(client_entry())
+        assert "too many registrations" in await mine.refused(client_entry())
+    address[0] = "10.0.0.2"
+    await directory.registered(client_entry())
+    await mine.registered(client_entry())
+
+
+async def test_registrations_are_limited_per_token(run_directory, monkeypatch) -> None:
+    """A new address for each request is no way around it."""
+    addresses = itertools.count()
+    monkeypatch.setattr("cogment_services.directory.requests._address", lambda _: (str(next(addresses)), True))
+    directory = await run_directory(limits=DirectoryLimits(burst=5, rate=0.001))
+    for _ in range(5):
+        await directory.as_("mine").registered(client_entry())
+    assert "too many registrations" in await directory.as_("mine").refused(client_entry())
 
 
 async def test_inquiries_that_ask_for_too_much_are_refused(directory) -> None:

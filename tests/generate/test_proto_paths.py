@@ -2,7 +2,9 @@
 
 from __future__ import annotations
 
+import errno
 import json
+import os
 from pathlib import Path
 from typing import TYPE_CHECKING
 
@@ -170,6 +172,21 @@ def test_an_output_that_is_no_module_is_refused(project: Project, output: str) -
 def test_a_package_name_that_is_none_is_refused(project: Project, package: str) -> None:
     """Only dotted names can come to stand in an import."""
     assert "has to be the dotted name of a Python package" in project.refusal(package=package)
+
+
+def test_a_folder_that_cannot_be_written_is_named(project: Project, monkeypatch: pytest.MonkeyPatch) -> None:
+    """Itself, and not the temporary one that could not be made in it."""
+
+    mkdir = os.mkdir
+
+    def refuse(path: str, mode: int = 0o777) -> None:
+        if Path(path).parent == project.folder / "out":
+            raise PermissionError(errno.EACCES, "Permission denied", str(path))
+        mkdir(path, mode)
+
+    project.generate()
+    monkeypatch.setattr(os, "mkdir", refuse)
+    assert project.refusal() == f"{project.folder / 'out'}: cannot be written: Permission denied"
 
 
 def test_files_that_cannot_be_written_are_named(project: Project) -> None:

@@ -213,7 +213,11 @@ class FakeContext:
         self.settings = None
         self.asked_for: list[ServiceType] = []
         self.failure: Exception | None = None
+        self.closed = asyncio.Event()
         self._channel = channel
+
+    async def wait_closed(self) -> None:
+        await self.closed.wait()
 
     def grpc_metadata(self) -> Sequence[tuple[str, str | bytes]]:
         return [("x-project", "demo")]

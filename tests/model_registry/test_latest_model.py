@@ -6,7 +6,10 @@ import asyncio
 import gc
 import logging
 import threading
+import time
+import weakref
 from collections.abc import AsyncIterator, Awaitable
+from functools import partial
 from typing import Any, TypeVar
 
 import grpc
@@ -16,6 +19,7 @@ from cogment_core.context import Context
 from cogment_core.endpoints import Endpoint
 from cogment_core.errors import CogmentError, NotFoundError, RpcError, UnavailableError, UsageError
 from cogment_model_registry import DamagedModelError, DeserializationError, ModelRegistry, connect
+from cogment_model_registry.tracker import Backoff
 
 T = TypeVar("T")
 
@@ -252,6 +256,16 @@ async def test_closed_context_wakes_those_who_wait(registry: ModelRegistry, fake
         await soon(latest.get())
 
 
+async def test_closed_context_is_noticed_by_itself(registry: ModelRegistry, fake: Any, context: Any) -> None:
+    """That the Context was closed needs no failing call to be known."""
+    fake.models["m"] = {}
+    latest = await registry.track_latest_model("m")
+    await soon(fake.watched.wait())
+    context.closed.set()
+    with pytest.raises(UsageError, match="was closed"):
+        await soon(latest.get())
+
+
 async def test_refusal_is_told_and_asked_again(registry: ModelRegistry, fake: Any) -> None:
     """A Model Registry that refuses is heard by those who wait; once it does not, they get the model."""
     fake.models["m"] = {}
@@ -304,6 +318,27 @@ async def test_download_that_is_lost_is_repeated(registry: ModelRegistry, fake: 
     assert len(attempts) == 3
 
 
+async def test_download_that_is_refused_for_now_is_repeated(registry: ModelRegistry, fake: Any) -> None:
+    """A Model Registry that has too much to do is heard by those who wait, and asked for the same iteration again."""
+    refusals = 1
+
+    async def busy(data: bytes, context: Any) -> AsyncIterator[bytes]:
+        nonlocal refusals
+        refusals -= 1
+        if refusals >= 0:
+            await context.abort(grpc.StatusCode.RESOURCE_EXHAUSTED, "try again later")
+        yield data
+
+    fake.add("m", b"one")
+    fake.send = busy
+    latest = await registry.track_latest_model("m")
+    with pytest.raises(RpcError, match="later"):
+        await soon(latest.get())
+    while not latest.is_available():
+        await asyncio.sleep(0.01)
+    assert (await latest.get())[0] == b"one"
+
+
 async def test_restarted_registry_may_count_again(registry: ModelRegistry, fake: Any) -> None:
     """A Model Registry that gives lower numbers after a restart, having lost transient iterations, is followed."""
     for data in (b"one", b"two", b"three"):
@@ -335,6 +370,29 @@ async def test_model_that_nobody_uses_is_followed_no_more(
         gc.collect()
         await asyncio.sleep(0.01)
     assert (await soon((await registry.track_latest_model("m")).get()))[0] == b"one"
+
+
+class Weights:
+    """A model that can be watched."""
+
+    def __init__(self, data: bytes) -> None:
+        self.data = data
+
+
+async def test_model_that_is_followed_no_more_is_not_kept(
+    registry: ModelRegistry, fake: Any, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    """Of a model that nobody uses, nothing stays in memory."""
+    monkeypatch.setattr("cogment_model_registry.tracker.LINGER", 0.05)
+    fake.add("m", b"one")
+    latest = await registry.track_latest_model("m", Weights)
+    model = weakref.ref((await soon(latest.get()))[0])
+    del latest
+    end = time.monotonic() + 20
+    while model() is not None:
+        assert time.monotonic() < end
+        gc.collect()
+        await asyncio.sleep(0.01)
 
 
 async def test_model_that_is_used_again_is_still_followed(
@@ -409,6 +467,27 @@ async def test_closing_the_context_ends_tracking(fake: Any, serve: Any) -> None:
             await asyncio.sleep(0)
         with pytest.raises(CogmentError):
             await soon(waiter)
+
+
+async def test_closing_the_context_wakes_at_once(
+    fake: Any, serve: Any, monkeypatch: pytest.MonkeyPatch, caplog: pytest.LogCaptureFixture
+) -> None:
+    """Who waits for a model is told that the Context was closed, also while the Model Registry is away."""
+    monkeypatch.setattr("cogment_model_registry.tracker.Backoff", partial(Backoff, 600.0, 600.0))
+    fake.models["m"] = {}
+    for away in (False, True):
+        async with serve(fake) as (server, port):
+            async with Context("me", None) as context:
+                latest = await connect(context, Endpoint(f"grpc://127.0.0.1:{port}")).track_latest_model("m")
+                await soon(fake.watched.wait())
+                waiter = asyncio.ensure_future(latest.get())
+                if away:
+                    await server.stop(None)
+                    while "are lost" not in caplog.text:
+                        await asyncio.sleep(0.01)
+            with pytest.raises(UsageError, match="was closed"):
+                await soon(waiter)
+        assert ("are lost" in caplog.text) is away
 
 
 async def test_upload_whose_server_dies_is_an_error(fake: Any, serve: Any) -> None:

@@ -73,14 +73,17 @@ async def test_removed_model_is_made_again_by_the_next_iteration(tmp_path: Path)
         assert await two.retrieve_model("m") == b"2"
 
 
-async def test_memory_does_not_grow_with_the_model(tmp_path: Path) -> None:
+@pytest.mark.parametrize("over_grpc", [False, True], ids=["in process", "grpc"])
+async def test_memory_does_not_grow_with_the_model(tmp_path: Path, over_grpc: bool) -> None:
     """A file is sent and received with a few chunks in memory, on both sides."""
     path = tmp_path / "model"
     size = 64 * CHUNK_SIZE
     with path.open("wb") as file:
         file.truncate(size)
-    async with ModelRegistryServer(tmp_path / "registry", port=0) as server, cogment.Context("me", None) as context:
-        registry = context.get_model_registry_v2(cogment.Endpoint(f"grpc://127.0.0.1:{server.port}"))
+    server = ModelRegistryServer(tmp_path / "registry", port=0 if over_grpc else None)
+    async with server, cogment.Context("me", None) as context:
+        endpoint = cogment.Endpoint(f"grpc://127.0.0.1:{server.port}") if over_grpc else server.endpoint
+        registry = context.get_model_registry_v2(endpoint)
         await registry.store_model("m", b"warm up")
         tracemalloc.start()
         try:

@@ -5,6 +5,9 @@ from __future__ import annotations
 import array
 import asyncio
 import io
+import os
+import stat
+import threading
 from collections.abc import AsyncIterator
 from pathlib import Path
 from typing import Any
@@ -106,6 +109,25 @@ async def test_model_that_was_removed_meanwhile_is_made_again(
     assert fake.versions["m"][0][1] == b"2"
 
 
+@pytest.mark.parametrize("removals", [2, 3])
+async def test_model_that_is_removed_again_and_again(registry: ModelRegistry, fake: Any, removals: int) -> None:
+    """A model that others keep removing is made a few times, whether it was known or not; then there is an error."""
+    left = removals
+
+    async def remove(message: Any, context: Any) -> None:
+        nonlocal left
+        if message.HasField("header") and left > 0:
+            left -= 1
+            del fake.models["m"], fake.versions["m"]
+
+    fake.receive = remove
+    if removals == 2:
+        assert (await registry.store_model("m", io.BytesIO(b"1"))).iteration == 1
+    else:
+        with pytest.raises(NotFoundError, match="no model"):
+            await registry.store_model("m", b"1")
+
+
 async def test_progress_is_reported_by_chunk(registry: ModelRegistry, fake: Any) -> None:
     """Uploads and downloads tell how far they are, in bytes."""
     up: list[tuple[int, int]] = []
@@ -203,6 +225,49 @@ async def test_upload_that_does_not_get_on_is_an_error(registry: ModelRegistry, 
         await registry.store_model("m", bytes(100 * CHUNK_SIZE), timeout=0.3)
 
 
+async def test_upload_does_not_run_ahead(registry: ModelRegistry, fake: Any) -> None:
+    """Of a model that the Model Registry does not take, few chunks are on the way, whatever the transport."""
+    sent: list[int] = []
+
+    async def stall(message: Any, context: Any) -> None:
+        await asyncio.Event().wait()
+
+    fake.receive = stall
+    with pytest.raises(DeadlineError):
+        await registry.store_model(
+            "m", bytes(50 * CHUNK_SIZE), progress=lambda done, total: sent.append(done), timeout=1.0
+        )
+    assert len(sent) < 10
+
+
+async def test_download_does_not_run_ahead(registry: ModelRegistry, fake: Any) -> None:
+    """Of a model that cannot be written as fast as it comes, few chunks are in memory, whatever the transport."""
+    sent = 0
+    may_write, begun = threading.Event(), threading.Event()
+
+    class Slow(io.BytesIO):
+        def write(self, data: Any) -> int:
+            begun.set()
+            assert may_write.wait(20)
+            return super().write(data)
+
+    async def send(data: bytes, context: Any) -> AsyncIterator[bytes]:
+        nonlocal sent
+        for begin in range(0, len(data), CHUNK_SIZE):
+            yield data[begin : begin + CHUNK_SIZE]
+            sent += 1
+
+    fake.add("m", bytes(50 * CHUNK_SIZE))
+    fake.send = send
+    receiving = asyncio.ensure_future(registry.retrieve_model_to("m", Slow()))
+    assert await asyncio.to_thread(begun.wait, 20)
+    await asyncio.sleep(0.5)  # for what should not happen
+    assert sent < 20
+    may_write.set()
+    assert await asyncio.wait_for(receiving, 20) is not None
+    assert sent == 50
+
+
 async def test_slow_upload_that_gets_on_is_not_ended(registry: ModelRegistry, fake: Any) -> None:
     """No deadline counts for a whole transfer: one that takes longer than the time for a chunk succeeds."""
 
@@ -296,6 +361,38 @@ async def test_model_is_written_to_a_path_or_file(registry: ModelRegistry, fake:
         file.write(b"head")
         await registry.retrieve_model_to("m", file)
     assert (tmp_path / "other").read_bytes() == b"head" + LARGE
+
+
+async def test_what_is_no_file_is_not_replaced(registry: ModelRegistry, fake: Any, tmp_path: Path) -> None:
+    """A pipe is written to, if somebody reads from it, and so is a device; of a link, what it leads to is replaced."""
+    fake.add("m", b"abc")
+    pipe, link, target = tmp_path / "pipe", tmp_path / "link", tmp_path / "folder" / "model.pt"
+    os.mkfifo(pipe)
+    with pytest.raises(OSError, match="pipe"):
+        await asyncio.wait_for(registry.retrieve_model_to("m", pipe), 20)
+    reader = os.open(pipe, os.O_RDONLY | os.O_NONBLOCK)
+    await registry.retrieve_model_to("m", pipe)
+    assert os.read(reader, 10) == b"abc"
+    os.close(reader)
+    assert stat.S_ISFIFO(pipe.stat().st_mode)
+    target.parent.mkdir()
+    target.write_bytes(b"old")
+    link.symlink_to(target)
+    await registry.retrieve_model_to("m", link)
+    assert link.is_symlink()
+    assert target.read_bytes() == b"abc"
+    assert names_in(target.parent) == [target.name]
+    assert names_in(tmp_path) == ["folder", "link", "pipe"]
+    with pytest.raises(IsADirectoryError):
+        await registry.retrieve_model_to("m", tmp_path)
+
+
+async def test_pipe_cannot_be_sent(registry: ModelRegistry, fake: Any, tmp_path: Path) -> None:
+    """The path of a pipe is refused, not waited for."""
+    os.mkfifo(tmp_path / "pipe")
+    with pytest.raises(UsageError, match="size"):
+        await registry.store_model("m", tmp_path / "pipe")
+    assert not fake.calls
 
 
 @pytest.mark.parametrize("destination", ["model.pt", 3, None, io.StringIO()])

@@ -14,17 +14,13 @@ import stat
 import sys
 import time
 from collections.abc import Callable
-from pathlib import Path
 from typing import Any
 
 import pytest
 
 from cogment_services.cli import main
-from cogment_services.tls import load_tls
 
 PATIENCE = 30.0
-TLS = Path(__file__).parents[1] / "data" / "tls"
-FILES = {"private_key": "client.key", "root_cert": "ca.pem", "trust_chain": "client.pem"}
 
 
 @pytest.fixture(autouse=True)
@@ -170,7 +166,22 @@ async def test_damaged_data_leave_no_file(command, server, connect, root, tmp_pa
     assert [path.name for path in tmp_path.iterdir()] == [root.name]
 
 
-async def test_an_interrupted_pull_leaves_nothing(serve, connect, tmp_path) -> None:
+async def test_data_can_be_piped_on(server, connect) -> None:
+    """Nothing but the data is written to the standard output when that is where they go."""
+    client = connect(server.port)
+    await client.create("m")
+    await client.push("m", b"data" * 100_000)
+    process = await asyncio.create_subprocess_exec(
+        *(sys.executable, "-m", "cogment_services", "client", "registry", "pull", "m", "/dev/stdout"),
+        stdout=asyncio.subprocess.PIPE,
+        env={**os.environ, "COGMENT_MODEL_REGISTRY_ENDPOINT": f"grpc://127.0.0.1:{server.port}"},
+    )
+    written, _ = await asyncio.wait_for(process.communicate(), PATIENCE)
+    assert (process.returncode, written == b"data" * 100_000) == (0, True)
+
+
+@pytest.mark.parametrize(("number", "code"), [(signal.SIGINT, 130), (signal.SIGTERM, 143)])
+async def test_an_interrupted_pull_leaves_nothing(serve, connect, tmp_path, number, code) -> None:
     """Ctrl-C ends with 130, and no file, whole or partial, is there; on a terminal there was a progress bar."""
     server = await serve(chunk_size=1000)  # so that it takes long enough to be interrupted
     client = connect(server.port)
@@ -193,28 +204,16 @@ async def test_an_interrupted_pull_leaves_nothing(serve, connect, tmp_path) -> N
             assert time.monotonic() < until
             await asyncio.sleep(0.02)
         shown = await asyncio.wait_for(asyncio.to_thread(os.read, ours, 1000), PATIENCE)
-        process.send_signal(signal.SIGINT)
+        process.send_signal(number)
         written, _ = await asyncio.wait_for(process.communicate(), PATIENCE)
     finally:
         if process.returncode is None:
             process.kill()
             await process.wait()
         os.close(ours)
-    assert (process.returncode, written) == (130, b"")
+    assert (process.returncode, written) == (code, b"")
     assert b"receiving" in shown
     assert list(folder.iterdir()) == []
-
-
-async def test_a_server_with_tls(serve, command) -> None:
-    """With files for TLS it is reached; without, it is not."""
-    files = {name: str(TLS / file) for name, file in FILES.items()}
-    server = await serve(None, tls=load_tls(str(TLS / "server.key"), files["root_cert"], str(TLS / "server.pem")))
-    where = f"--endpoint=grpc://localhost:{server.port}"
-    args = [f"--{name}={file}" for name, file in files.items()]
-    assert await command("list", where, *args) == (0, "model  properties\n0 models\n", "")
-    assert (await command("list", where, "--timeout=5s"))[0] == 1
-    code, _, err = await command("list", where, "--root_cert=nowhere.pem")
-    assert (code, "nowhere.pem" in err) == (1, True)
 
 
 def test_a_server_that_says_nothing_is_given_up(capsys) -> None:

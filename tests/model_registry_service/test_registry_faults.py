@@ -12,6 +12,7 @@ import sqlite3
 import sys
 import textwrap
 import time
+from contextlib import ExitStack
 from functools import partial
 from pathlib import Path
 from typing import Any
@@ -21,12 +22,15 @@ import grpc.aio
 import pytest
 
 from cogment_core.api import model_registry_pb2 as messages
+from cogment_core.call_status import CallStatus
 from cogment_core.errors import UsageError
 from cogment_services.model_registry import ModelRegistryServer
 from cogment_services.model_registry import server as server_module
 from cogment_services.model_registry.blobs import Blobs
+from cogment_services.model_registry.places import Places
 from cogment_services.model_registry.settings import Settings
 from cogment_services.model_registry.upload import Scratch, Upload
+from cogment_services.refusals import Refusal
 
 PATIENCE = 30.0
 ROUNDS = 50 if os.environ.get("COGMENT_LONG_TESTS") else 5
@@ -326,6 +330,36 @@ async def test_an_upload_that_stops_is_given_up(serve, connect, root, monkeypatc
     await until(lambda: files(root, "scratch") == [])
 
 
+@pytest.mark.parametrize("piece", [b"", b"x"])
+async def test_an_upload_that_only_trickles_is_given_up(serve, connect, root, monkeypatch, piece) -> None:
+    """Bytes one by one, or none at all in each message, do not hold a place for ever."""
+    monkeypatch.setattr(server_module, "Settings", partial(Settings, patience=0.5))
+    client = connect((await serve()).port)
+    await client.create("m")
+    call = client.stub.CreateVersion(timeout=PATIENCE)
+    status = CallStatus(call)
+    await call.write(client.header("m", 2**20))
+    with pytest.raises(grpc.aio.AioRpcError, match="less than 16384 bytes per second") as caught:
+        async with status.true_errors():
+            while True:
+                await call.write(client.body(piece))
+                await asyncio.sleep(0.05)
+    assert caught.value.code() is grpc.StatusCode.DEADLINE_EXCEEDED
+    await until(lambda: files(root, "scratch") == [])
+
+
+async def test_what_cannot_be_decoded_is_refused(client, root) -> None:
+    """Bytes that are no message are the client's mistake, and leave nothing."""
+    upload = client.channel.stream_unary("/cogmentAPI.ModelRegistrySP/CreateVersion")
+    header = client.header("m", 3).SerializeToString()
+    for messages_sent in ([b"\xff"], [header, b"\x12\x7f"]):
+        with pytest.raises(grpc.aio.AioRpcError, match="cannot be decoded") as caught:
+            await upload(iter(messages_sent), timeout=PATIENCE)
+        assert caught.value.code() is grpc.StatusCode.INVALID_ARGUMENT
+    await until(lambda: files(root, "scratch") == [])
+    assert await client.numbers("m") == []
+
+
 async def test_a_model_removed_during_an_upload(client, root) -> None:
     """The upload fails, and leaves nothing, even if there is a model of that name again."""
     call = client.stub.CreateVersion(timeout=PATIENCE)
@@ -408,10 +442,22 @@ async def test_a_download_that_is_not_taken_makes_room_for_others(serve, connect
     assert caught.value.code() is grpc.StatusCode.DEADLINE_EXCEEDED
 
 
+def test_calls_that_lost_their_places_are_limited_too() -> None:
+    """There are at most as many of them as there are places."""
+    places = Places("downloads", 2)
+    with ExitStack() as stack:
+        for _ in range(4):
+            stack.enter_context(places.take()).leave()
+        with pytest.raises(Refusal, match="2 downloads under way"):
+            stack.enter_context(places.take())
+    with places.take():
+        pass
+
+
 async def test_a_message_beyond_the_limit_is_refused(client) -> None:
     """gRPC's limit is named, and the next call is fine."""
     with pytest.raises(grpc.aio.AioRpcError) as caught:
-        await client.upload(client.header("m", 2**25), client.body(bytes(2**24 + 1)))
+        await client.upload(client.header("m", 2**25), client.body(bytes(2**22 + 1)))
     assert caught.value.code() is grpc.StatusCode.RESOURCE_EXHAUSTED
     assert (await client.push("m")).version_number == 1
 

@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import importlib.util
 import os
+import runpy
 import subprocess
 import sys
 import venv
@@ -68,6 +69,19 @@ def test_unknown_task_is_named_with_the_known_ones() -> None:
     assert done.returncode == 2
     assert "there is no task 'tset'" in done.stderr
     assert "the test suite" in done.stderr
+
+
+def test_ctrl_c_is_not_answered_with_a_traceback(monkeypatch: pytest.MonkeyPatch) -> None:
+    """Ctrl-C while the environment is set up ends ``dev.py`` with the exit status that shells expect."""
+
+    def interrupted(*_: Any) -> None:
+        raise KeyboardInterrupt
+
+    monkeypatch.setattr(sys, "argv", ["dev.py", "--help"])
+    monkeypatch.setattr("builtins.print", interrupted)
+    with pytest.raises(SystemExit) as caught:
+        runpy.run_path(str(ROOT / "dev.py"), run_name="__main__")
+    assert caught.value.code == 130
 
 
 def test_uv_looks_where_pip_looks(dev: Any, tmp_path: Path) -> None:

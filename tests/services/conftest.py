@@ -182,6 +182,15 @@ class Peers:
     async def datalog(self) -> DatalogLine:
         return await asyncio.wait_for(self.datalogs.get(), PATIENCE)
 
+    async def running(self) -> tuple[EnvironmentLine, ActorLine]:
+        """The environment and the one actor of a trial that was started, once the actor has its first observation."""
+        actor = await self.actor()
+        await actor.begin()
+        environment = await self.environment()
+        await environment.begin(b"0")
+        await actor.expect(NORMAL, "observation")
+        return environment, actor
+
     def params(self, *actors: common_pb2.ActorParams | str, **changes: Any) -> common_pb2.TrialParams:
         """Parameters whose environment, and actors given by name, are here."""
         return common_pb2.TrialParams(

@@ -2,15 +2,20 @@
 
 from __future__ import annotations
 
+import subprocess
+import sys
 from importlib import metadata
+from pathlib import Path
 from typing import Any
 
+import click
 import pytest
 import trustme
 
 from cogment_core.join_tokens import JoinTokens
 from cogment_services import app
 from cogment_services.cli import main
+from cogment_services.cli.terminal import standard_output_guarded
 from cogment_services.log_output import LogOptions
 from cogment_services.orchestrator.limits import Limits
 
@@ -209,6 +214,28 @@ def test_insecure_lets_a_server_listen_wider(run) -> None:
     assert run("orchestrator", "--host=0.0.0.0", "--insecure")[1]["host"] == "0.0.0.0"
 
 
+@pytest.mark.parametrize("server", ["directory", "model_registry", "orchestrator", "trial_datastore"])
+@pytest.mark.parametrize("host", ["0.0.0.0", "::", "example.org"])
+def test_serving_metrics_wider_than_this_machine_has_to_be_asked_for(server, host, capsys) -> None:
+    """F13: nothing is in front of metrics, whatever the server itself asks for."""
+    told = fails(capsys, "services", server, *_mutual_tls(), "--prometheus_port=9", f"--prometheus_host={host}")
+    assert "--insecure" in told
+
+
+def test_metrics_are_not_served_where_the_server_listens(run) -> None:
+    """The address of the server says nothing about metrics; with ``--insecure`` they are served where they should."""
+    metrics = ("--prometheus_port=9", "--host=0.0.0.0")
+    assert run("orchestrator", *_mutual_tls(), *metrics)[0].prometheus_host == "127.0.0.1"
+    assert run("orchestrator", "--insecure", *metrics)[0].prometheus_host == "127.0.0.1"
+    assert run("orchestrator", "--insecure", *metrics, "--prometheus_host=::")[0].prometheus_host == "::"
+
+
+def _mutual_tls() -> list[str]:
+    folder = Path(__file__).parents[1] / "data" / "tls"
+    files = {"private_key": "server.key", "trust_chain": "server.pem", "root_cert": "ca.pem"}
+    return [f"--{name}={folder / file}" for name, file in files.items()]
+
+
 def test_the_key_for_join_tokens_is_read_from_a_file(run, tmp_path, capsys) -> None:
     """White space around it is not part of it; the tokens that the command makes are let in with it."""
     file = tmp_path / "key"
@@ -269,3 +296,23 @@ def test_version_is_one_line(capsys, asked: str) -> None:
     """``cogment version`` and ``cogment --version`` print the version."""
     main([asked])
     assert capsys.readouterr().out == metadata.version("cogment-services") + "\n"
+
+
+@pytest.mark.skipif(not Path("/dev/full").exists(), reason="there is no file that is always full")
+@pytest.mark.parametrize("args", [["version"], ["services", "directory", "--port=0", "--persistence_file="]])
+def test_a_full_disk_is_told_in_one_line(args) -> None:
+    """Output that cannot be written is an error of one line, and a server that cannot tell where it listens stops."""
+    command = [sys.executable, "-m", "cogment_services", *args]
+    with Path("/dev/full").open("w") as full:
+        done = subprocess.run(command, stdout=full, stderr=subprocess.PIPE, text=True, timeout=50)
+    assert done.returncode == 1
+    assert [line for line in done.stderr.splitlines() if "[INFO]" not in line] == [
+        "Error: the output cannot be written: No space left on device"
+    ]
+
+
+def test_results_may_be_unwanted(monkeypatch) -> None:
+    """Commands work where the standard output is closed."""
+    monkeypatch.setattr(sys, "stdout", None)
+    with standard_output_guarded():
+        click.echo("nobody reads this")

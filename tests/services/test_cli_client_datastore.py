@@ -7,6 +7,7 @@ import io
 import json
 import os
 import re
+import shutil
 import signal
 import subprocess
 import sys
@@ -48,6 +49,7 @@ class ScriptedStore(trial_datastore_pb2_grpc.TrialDatastoreSPServicer):
         self.infos: dict[str, trial_datastore_pb2.StoredTrialInfo] = {}
         self.samples: dict[str, list[trial_datastore_pb2.StoredTrialSample]] = {}
         self.page_limit = 7
+        self.most_in_a_reply = 1_000
         self.asked: list[trial_datastore_pb2.RetrieveSamplesRequest] = []
         self.refuse_samples_of = ""
         self.refuses_to_delete = False
@@ -85,6 +87,8 @@ class ScriptedStore(trial_datastore_pb2_grpc.TrialDatastoreSPServicer):
     def RetrieveTrials(self, request: Any, context: Any) -> trial_datastore_pb2.RetrieveTrialsReply:
         position = int(request.trial_handle or 0)
         reply = trial_datastore_pb2.RetrieveTrialsReply()
+        if request.trials_count > self.most_in_a_reply:
+            context.abort(grpc.StatusCode.RESOURCE_EXHAUSTED, "ask for fewer")
         limit = min(request.trials_count or self.page_limit, self.page_limit)
         for trial_id in list(self.infos)[position:]:
             if len(reply.trial_infos) == limit:
@@ -304,8 +308,11 @@ def test_names_cannot_command_the_terminal(run, store) -> None:
 
 
 def test_trials_are_deleted(run, store) -> None:
-    """A line says how many ids were given; JSON has them."""
-    assert run("delete_trials", "one", "nobody").out == "2 trials deleted\n"
+    """A line says how many were there, JSON which; those that were not are named."""
+    deleted = run("delete_trials", "one", "nobody", "one")
+    assert deleted.out == "1 trial deleted\n"
+    assert deleted.err == "the datastore has no trial: nobody\n"
+    assert run("delete_trials", "nobody").out == "0 trials deleted\n"
     assert list(store.infos) == ["two", "three"]
     assert run("delete", "two", "--console_output=json").json == {"message": "1 trial deleted", "trial_ids": ["two"]}
 
@@ -367,6 +374,16 @@ def test_pages_shorter_than_asked_for_are_not_the_end(run, store) -> None:
     assert len({sample.trial_id for sample in samples}) == 53
 
 
+@pytest.mark.parametrize("trials", [["--all"], ["one", "two", "three"]])
+def test_trials_that_are_too_large_for_one_reply_are_asked_for_one_by_one(run, store, trials) -> None:
+    """A datastore that says that fewer trials fit into a message is asked for fewer."""
+    whole = run("export", *trials).bytes
+    store.most_in_a_reply = 1
+    assert without_time(run("export", *trials).bytes) == without_time(whole)
+    store.most_in_a_reply = 0
+    run("export", *trials, status=1).fails_with("ask for fewer")
+
+
 def test_actor_classes_are_asked_for(run, store) -> None:
     """``--actor_class`` is the server's to filter by."""
     run("export", "one", "--actor_class=judge", "--actor_class=player")
@@ -381,7 +398,7 @@ def test_actor_classes_are_asked_for(run, store) -> None:
         (["export", "empty"], "no trial of this kind with samples"),
         (["export", "--properties=run=z"], "no trial of this kind"),
         (["export", "--properties==z", "one"], "is no property"),
-        (["export", "--since=yesterday", "one"], "length of time"),
+        (["export", "--since=yesterday", "one"], "is no time"),
         (["export", "--since=13:00", "one"], "is no time"),
         (["export", "one", "--resume"], "--resume needs a --file"),
         (["export", "one", "--file=."], "is a folder"),
@@ -585,6 +602,7 @@ def test_an_export_as_parquet(run, tmp_path) -> None:
         (["--format=minari"], "needs --dataset_id and --cog_settings"),
         (["--format=jsonl", "--resume", "--file=f"], "--resume is for --format cogment only"),
         (["--format=jsonl", "--dataset_id=a"], "for --format minari only"),
+        (["--format=jsonl", "--max_episode_steps=5"], "for --format minari only"),
         (["--cog_settings=x.py"], "for other formats than cogment"),
         (["--format=jsonl", "--cog_settings=nowhere.py"], "nowhere.py cannot be imported"),
         (["--format=jsonl", "--cog_settings=json"], "is not what cogment.generate makes"),
@@ -662,6 +680,21 @@ def test_samples_of_several_trials_may_be_mixed(run, store) -> None:
     }
     assert {key: ticks for key, ticks in found.items() if f"mixed-{key}" in store.infos} == expected
     assert "mixed-none" not in store.infos
+
+
+@pytest.mark.parametrize("option", [[], ["--resume"]])
+def test_a_file_without_samples_imports_nothing(run, store, option) -> None:
+    """It has nothing to do with the trials that the datastore has."""
+    stream = io.BytesIO()
+    TrialFileWriter(stream, make_header({"none": common_pb2.TrialParams()}))
+    assert run("import", *option, stdin=stream.getvalue()).out == "0 trials with 0 samples imported\n"
+    assert list(store.infos) == ["one", "two", "three"]
+
+
+def test_a_pipe_that_has_no_trials_is_not_read_to_its_end(run, store, monkeypatch) -> None:
+    """What is no file of trials is known by its beginning: it may have no end."""
+    monkeypatch.setattr(shutil, "copyfileobj", lambda *_: pytest.fail("copied"))
+    run("import", "--file=/dev/zero", status=1).fails_with("no file of exported trials")
 
 
 def test_an_import_is_refused_as_a_whole(run, store) -> None:

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import asyncio
+import contextlib
 from types import SimpleNamespace
 
 import grpc
@@ -222,6 +223,32 @@ async def test_a_seat_that_is_taken_stays_taken() -> None:
         (taken,) = [outcome for outcome in outcomes if outcome is not None]
         assert isinstance(taken, RpcError)
         assert taken.code() is grpc.StatusCode.ALREADY_EXISTS
+        assert sorted(played.names) == ["alice", "bob"]
+
+
+async def test_of_those_who_show_one_token_at_once_one_gets_in() -> None:
+    """F1: on as many connections as they like, whether the others name the seat or its class."""
+    played = Played()
+    tokens = JoinTokens(KEY)
+    async with contextlib.AsyncExitStack() as stack:
+        contexts = [await stack.enter_async_context(program(played)) for _ in range(6)]
+        orchestrator = await stack.enter_async_context(Orchestrator(port=0, join_key=KEY))
+        orchestrator.attach(contexts[0])
+        endpoint = Endpoint(f"grpc://127.0.0.1:{orchestrator.port}")
+        trial_id = await _start(orchestrator)
+        alice = tokens.issue(trial_id, "alice")
+        wanted = [{"actor_name": "alice"}, {"actor_class": "player"}] * 3
+        joining = [
+            asyncio.create_task(context.join_trial(trial_id, endpoint, join_token=alice, **want))
+            for context, want in zip(contexts, wanted, strict=True)
+        ]
+        while sum(task.done() for task in joining) < 5:
+            await asyncio.wait([task for task in joining if not task.done()], timeout=20, return_when="FIRST_COMPLETED")
+        bob = contexts[0].join_trial(trial_id, endpoint, actor_name="bob", join_token=tokens.issue(trial_id, "bob"))
+        await asyncio.wait_for(bob, 20)
+        outcomes = await asyncio.wait_for(asyncio.gather(*joining, return_exceptions=True), 20)
+        refusals = [outcome for outcome in outcomes if outcome is not None]
+        assert [refusal.code() for refusal in refusals] == [grpc.StatusCode.UNAUTHENTICATED] * 5
         assert sorted(played.names) == ["alice", "bob"]
 
 

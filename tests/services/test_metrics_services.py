@@ -26,10 +26,12 @@ from cogment_core.context import Context
 from cogment_core.directory import Directory
 from cogment_core.endpoints import ServiceType
 from cogment_core.enums import EventType
-from cogment_core.metrics import ActorMetrics, EnvironmentMetrics, RegistrationMetrics, serve_metrics
+from cogment_core.metrics import ActorMetrics, EnvironmentMetrics, RegistrationMetrics
+from cogment_core.metrics_server import serve_metrics
 from cogment_core.parameters import TrialParameters
 from cogment_core.specs import ActorClass, ActorClassList
 from cogment_services.datastore import TrialDatastore
+from cogment_services.datastore.metrics import DatastoreMetrics
 from cogment_services.directory import DirectoryServer
 from cogment_services.directory.health import Schedule
 from cogment_services.model_registry import ModelRegistryServer
@@ -371,6 +373,44 @@ async def test_a_datastore_is_scraped() -> None:
     async with TrialDatastore(prometheus_registry=registry):
         text = await scrape(registry)
     assert families(text) == DATASTORE
+
+
+@pytest.mark.parametrize("make", [Orchestrator, TrialDatastore, ModelRegistryServer, DirectoryServer])
+async def test_servers_of_one_kind_share_a_registry(make: Any) -> None:
+    """Several of one process, one after the other or at once, are counted together, and not when they are closed."""
+    registry = CollectorRegistry()
+    async with make(prometheus_registry=registry), make(prometheus_registry=registry):
+        pass
+    async with make(prometheus_registry=registry):
+        pass
+    assert {name: value for name, value in gauges(registry).items() if value} == {}
+
+
+async def test_what_servers_tell_together() -> None:
+    """A gauge is the sum of those who are there."""
+    registry = CollectorRegistry()
+    first = DatastoreMetrics(registry, lambda: 1000)
+    second = DatastoreMetrics(registry, lambda: 500)
+    first.open_trials(2)
+    second.open_trials(3)
+    first.open_trials(1)
+    second.waiting(7)
+    prefix = "trial_datastore_"
+    wanted = {f"{prefix}size_bytes": 1500.0, f"{prefix}open_trials": 4.0, f"{prefix}waiting_changes": 7.0}
+    assert gauges(registry) == wanted
+    second.close()
+    second.close()
+    wanted = {f"{prefix}size_bytes": 1000.0, f"{prefix}open_trials": 1.0, f"{prefix}waiting_changes": 0.0}
+    assert gauges(registry) == wanted
+
+
+def gauges(registry: CollectorRegistry) -> dict[str, float]:
+    """The values of all gauges, by name; those with labels are added."""
+    values: dict[str, float] = {}
+    for metric in registry.collect():
+        if metric.type == "gauge":
+            values[metric.name] = sum(sample.value for sample in metric.samples)
+    return values
 
 
 def test_metrics_of_different_kinds_fit_into_one_registry() -> None:

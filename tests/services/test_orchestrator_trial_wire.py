@@ -99,11 +99,7 @@ async def test_a_soft_end_lets_the_current_step_be_the_last(wire, peers) -> None
     """LAST comes before the actions; the observations that answer them are final."""
     watch = await wire.watch()
     trial_id = await wire.start(peers.params("alice"))
-    alice = await peers.actor()
-    await alice.begin()
-    environment = await peers.environment()
-    await environment.begin(b"0")
-    await alice.expect(NORMAL, "observation")
+    environment, alice = await peers.running()
     await wire.terminate(trial_id)
     await wire.terminate(trial_id)
     await alice.act()
@@ -121,11 +117,7 @@ async def test_a_soft_end_while_pending_ends_with_the_first_actions(wire, peers)
     """A trial that is asked to end before it runs plays one step."""
     trial_id = await wire.start(peers.params("alice"))
     await wire.terminate(trial_id)
-    alice = await peers.actor()
-    await alice.begin()
-    environment = await peers.environment()
-    await environment.begin(b"0")
-    await alice.expect(NORMAL, "observation")
+    environment, alice = await peers.running()
     await alice.act()
     await environment.expect(LAST)
 
@@ -134,11 +126,7 @@ async def test_a_hard_end_tells_everybody_why(wire, peers) -> None:
     """END carries the reason, and the reply to the request comes after the trial has ended."""
     watch = await wire.watch()
     trial_id = await wire.start(peers.params("alice"))
-    alice = await peers.actor()
-    await alice.begin()
-    environment = await peers.environment()
-    await environment.begin(b"0")
-    await alice.expect(NORMAL, "observation")
+    environment, alice = await peers.running()
     await wire.terminate(trial_id, hard=True)
     (info,) = await wire.info(trial_id)
     assert info.state == ENDED
@@ -164,11 +152,7 @@ async def test_a_hard_end_while_pending_does_not_touch_the_environment(wire, pee
 async def test_max_steps_ends_the_trial(wire, peers) -> None:
     """With N steps there are action sets 0 to N, the last one after LAST."""
     await wire.start(peers.params("alice", max_steps=1))
-    alice = await peers.actor()
-    await alice.begin()
-    environment = await peers.environment()
-    await environment.begin(b"0")
-    await alice.expect(NORMAL, "observation")
+    environment, alice = await peers.running()
     await alice.act()
     assert (await environment.expect(NORMAL, "action_set")).tick_id == 0
     await environment.observe(b"1")
@@ -185,11 +169,7 @@ async def test_max_steps_ends_the_trial(wire, peers) -> None:
 async def test_rewards_and_messages_find_their_way(wire, peers) -> None:
     """Rewards come with the next observation, before LAST; messages come at once, from whoever sent them."""
     await wire.start(peers.params("alice"))
-    alice = await peers.actor()
-    await alice.begin()
-    environment = await peers.environment()
-    await environment.begin(b"0")
-    await alice.expect(NORMAL, "observation")
+    environment, alice = await peers.running()
     await alice.say(message=common_pb2.Message(tick_id=-1, receiver_name="env", sender_name="somebody else"))
     message = await environment.expect(NORMAL, "message")
     assert (message.sender_name, message.receiver_name, message.tick_id) == ("alice", "env", 0)

@@ -5,10 +5,12 @@ from __future__ import annotations
 import asyncio
 import time
 from collections.abc import AsyncIterator
+from pathlib import Path
 from typing import Any
 
 import click
 import pytest
+import trustme
 from click.testing import CliRunner
 
 from cogment_core import registration as core_registration
@@ -21,8 +23,12 @@ from cogment_services.directory.registry import Policy
 from cogment_services.directory.tokens import digest
 from cogment_services.orchestrator.orchestrator import Orchestrator
 from cogment_services.registration import DirectorySettings, registered
+from cogment_services.tls import load_tls
 
 TOKEN = "planted-token"
+TLS = Path(__file__).parents[1] / "data" / "tls"
+DIRECTORYS = ("server.key", "ca.pem", "server.pem")
+"""The files of a Directory with TLS."""
 
 
 @pytest.fixture(autouse=True)
@@ -121,6 +127,36 @@ async def test_a_server_starts_without_its_directory_and_registers_later(caplog:
         async with DirectoryServer(port=port, grace=0) as directory:
             await until_registered(directory)
     await server.close(0)
+
+
+async def test_a_server_registers_with_its_new_certificate(tmp_path: Path) -> None:
+    """A Directory with mutual TLS that does not let it in does so once its files are replaced, without a restart."""
+    files = [tmp_path / name for name in ("client.key", "ca.pem", "client.pem")]
+    stranger = trustme.CA().issue_cert("localhost")
+    stranger.private_key_pem.write_to_path(str(files[0]))
+    files[1].write_bytes((TLS / "ca.pem").read_bytes())
+    stranger.cert_chain_pems[0].write_to_path(str(files[2]))
+    mine, theirs = load_tls(*map(str, files)), load_tls(*(str(TLS / name) for name in DIRECTORYS))
+    async with DirectoryServer(port=0, grace=0, tls=theirs) as directory:
+        address = DirectorySettings(f"grpc://localhost:{directory.port}", TOKEN)
+        life_cycle = Orchestrator(port=0, tls=mine, grace=0)
+        services = {ServiceType.LIFE_CYCLE: lambda: life_cycle.port}
+        server = registered(
+            life_cycle, address, lambda: {kind: port() for kind, port in services.items()}, host="127.0.0.1", tls=mine
+        )
+        await server.start()
+        client = Directory(
+            load_tls(*(str(TLS / path.name) for path in files)).outgoing().with_url(address.endpoint), TOKEN
+        )
+        assert await client.entries() == []
+        for path in files[::2]:
+            path.write_bytes((TLS / path.name).read_bytes())
+        deadline = time.monotonic() + 20
+        while not await client.entries():
+            assert time.monotonic() < deadline
+            await asyncio.sleep(0.02)
+        await client.close()
+        await server.close(0)
 
 
 async def test_a_server_in_a_hurry_does_not_wait_for_the_directory(directory: DirectoryServer) -> None:

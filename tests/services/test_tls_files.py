@@ -7,11 +7,13 @@ import socket
 import ssl
 from collections.abc import AsyncIterator
 from contextlib import asynccontextmanager
+from datetime import datetime, timezone
 from pathlib import Path
 
 import grpc.aio
 import pytest
 import trustme
+from cryptography.hazmat.primitives import serialization
 
 from cogment_core.api import common_pb2
 from cogment_core.api.datalog_pb2 import RunTrialDatalogInput, RunTrialDatalogOutput
@@ -19,6 +21,7 @@ from cogment_core.api.datalog_pb2_grpc import DatalogSPServicer, DatalogSPStub, 
 from cogment_core.channels import open_channel
 from cogment_core.endpoints import Endpoint
 from cogment_core.errors import UsageError
+from cogment_services import tls as module
 from cogment_services.exposure import check_exposure, is_loopback
 from cogment_services.listener import Listener, Service
 from cogment_services.tls import load_tls
@@ -144,6 +147,70 @@ async def test_half_a_replacement_changes_nothing(files: Files) -> None:
         assert await asyncio.to_thread(_shown_to, port, files, mine) != before
 
 
+@pytest.mark.parametrize("which", ["key", "chain", "root"])
+async def test_half_a_file_changes_nothing(files: Files, which: str, caplog: pytest.LogCaptureFixture) -> None:
+    """A file that is being written keeps nobody out, and the log says what is wrong, once."""
+    path = Path(getattr(files, which))
+    whole = await asyncio.to_thread(path.read_text)
+    async with listening(files, mutual=True) as port:
+        mine = files.certificate()
+
+        async def shown() -> str:
+            return await asyncio.to_thread(_shown_to, port, files, mine)
+
+        before = await shown()
+        for half in (whole[: len(whole) // 2], "", None):
+            caplog.clear()
+            _write(path, half)
+            assert [await shown(), await shown()] == [before, before]
+            assert caplog.text.count("cannot be used yet") == 1
+            assert "the new files" not in caplog.text
+        _write(path, whole)
+        assert await shown() == before
+        assert "the new files" in caplog.text
+
+
+def _write(path: Path, text: str | None) -> None:
+    """Write a file, or remove it."""
+    if text is None:
+        path.unlink()
+    else:
+        path.write_text(text)
+
+
+async def test_files_that_change_before_the_server_listens_count(files: Files) -> None:
+    """Servers open their stores in between, which may take a while."""
+    service = Service("cogmentAPI.DatalogSP", add_DatalogSPServicer_to_server, Echo())
+    listener = Listener([service], "127.0.0.1", 0, load_tls(files.key, files.root, files.chain))
+    fresh = files.certificate()
+    files.write(fresh)
+    await listener.start()
+    seen = await asyncio.to_thread(_shown_to, listener.port, files, files.certificate())
+    assert seen == fresh.cert_chain_pems[0].bytes().decode().strip()
+    await listener.close(0)
+
+
+async def test_files_that_change_while_they_are_read_are_not_used(
+    files: Files, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    """A key and a certificate of different moments could be a pair for the check, and none for the server."""
+    async with listening(files, mutual=True) as port:
+        mine, fresh, last = (files.certificate() for _ in range(3))
+        check = module._check_pair
+
+        def check_and_replace(*paths: Path) -> None:
+            check(*paths)
+            monkeypatch.setattr(module, "_check_pair", check)
+            files.write(last)
+
+        before = await asyncio.to_thread(_shown_to, port, files, mine)
+        monkeypatch.setattr(module, "_check_pair", check_and_replace)
+        files.write(fresh)
+        assert await asyncio.to_thread(_shown_to, port, files, mine) == before
+        seen = await asyncio.to_thread(_shown_to, port, files, mine)
+        assert seen == last.cert_chain_pems[0].bytes().decode().strip()
+
+
 def _shown_to(port: int, files: Files, certificate: trustme.LeafCert) -> str:
     """The certificate that the server shows to a client that connects now."""
     context = ssl.create_default_context(cadata=files.authority.cert_pem.bytes().decode())
@@ -178,6 +245,51 @@ def test_a_file_that_is_no_pem_is_refused(files: Files) -> None:
     Path(files.root).write_text("nonsense")
     with pytest.raises(UsageError, match=r"root_cert: .*is no PEM file"):
         load_tls(files.key, files.root, files.chain)
+
+
+def test_half_an_authority_is_refused(files: Files) -> None:
+    """It would let nobody in."""
+    root = Path(files.root)
+    root.write_text(root.read_text()[:300])
+    with pytest.raises(UsageError, match=r"root_cert: there is no whole certificate in"):
+        load_tls(files.key, files.root, files.chain)
+
+
+def test_a_key_with_a_passphrase_is_refused(files: Files) -> None:
+    """The server would wait at its start for somebody to type it."""
+    key = serialization.load_pem_private_key(Path(files.key).read_bytes(), None)
+    locked = key.private_bytes(
+        serialization.Encoding.PEM, serialization.PrivateFormat.PKCS8, serialization.BestAvailableEncryption(b"secret")
+    )
+    Path(files.key).write_bytes(locked)
+    with pytest.raises(UsageError, match=r"private_key: .* has a passphrase"):
+        load_tls(files.key, None, files.chain)
+
+
+@pytest.mark.parametrize(
+    ("dates", "said"),
+    [
+        ({"not_after": datetime(2020, 2, 1, tzinfo=timezone.utc)}, "expired on 2020-02-01"),
+        ({"not_before": datetime(2990, 1, 1, tzinfo=timezone.utc)}, "is not valid before 2990-01-01"),
+        ({}, ""),
+    ],
+)
+async def test_a_certificate_out_of_its_time_is_told(
+    files: Files, dates: dict[str, datetime], said: str, caplog: pytest.LogCaptureFixture
+) -> None:
+    """Peers only say that they cannot connect; so they do at once."""
+    dates = {"not_before": datetime(2020, 1, 1, tzinfo=timezone.utc), **dates} if said else {}
+    dates = {**dates, "not_after": datetime(2999, 1, 1, tzinfo=timezone.utc)} if "before" in said else dates
+    files.write(files.authority.issue_cert("localhost", "127.0.0.1", **dates))
+    async with listening(files, mutual=False) as port, client(files, port) as channel:
+        if said:
+            with pytest.raises(grpc.aio.AioRpcError) as caught:
+                await version(channel)
+            assert caught.value.code() is grpc.StatusCode.UNAVAILABLE
+        else:
+            await version(channel)
+    assert said in caplog.text
+    assert bool(said) == ("the certificate in" in caplog.text)
 
 
 @pytest.mark.parametrize("host", ["127.0.0.1", "127.8.9.1", "::1", "[::1]", "localhost", "LOCALHOST"])

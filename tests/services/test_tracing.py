@@ -26,10 +26,10 @@ from cogment_core.api.common_pb2 import ENDED, PENDING, RUNNING, TrialParams
 from cogment_core.api.orchestrator_pb2_grpc import TrialLifecycleSPStub
 from cogment_core.errors import UsageError
 from cogment_services.orchestrator import Orchestrator
-from cogment_services.orchestrator.host import Host
 from cogment_services.orchestrator.limits import Limits
 from cogment_services.orchestrator.metrics import OrchestratorMetrics
 from cogment_services.orchestrator.observer import NOBODY, Loss
+from cogment_services.orchestrator.shared import Shared
 from cogment_services.orchestrator.traces import TrialTraces
 from cogment_services.tracing import traced, tracer_provider
 
@@ -126,9 +126,9 @@ def test_trials_that_the_sampler_leaves_out_are_not_watched() -> None:
     """Nothing is done in their steps."""
     traces = TrialTraces(Recorder(sampler=ALWAYS_OFF).provider)
     assert traces.trial("t") is None
-    host = Host(Limits(), OrchestratorMetrics(None), traces=traces)
-    assert host.observer("t") is NOBODY
-    assert Host(Limits(), OrchestratorMetrics(None)).observer("t") is NOBODY
+    shared = Shared(Limits(), OrchestratorMetrics(None), traces=traces)
+    assert shared.observer("t") is NOBODY
+    assert Shared(Limits(), OrchestratorMetrics(None)).observer("t") is NOBODY
 
 
 async def test_an_orchestrator_traces_its_trials(recorder: Recorder) -> None:

@@ -152,7 +152,7 @@ BULK_OPTIONS: Options = (
 )
 """Options besides, of both ends of streams of large messages.
 
-gRPC finds out how much can be under way, and takes that much ahead of who reads: 100 MiB and more when the machine is
+gRPC finds out how much can be under way, and takes that much ahead of the reader: 100 MiB and more when the machine is
 busy (measured). Two chunks of a model ahead are as fast.
 """
 
@@ -168,7 +168,7 @@ def open_channel(endpoint: Endpoint, *, options: Options = ()) -> grpc.aio.Chann
         options: gRPC options besides, or instead of, those of `CLIENT_OPTIONS`.
 
     Raises:
-        EndpointError: It is no address, or what it has for TLS is no PEM.
+        EndpointError: It is no address; or what it has for TLS is no PEM, or half of a pair.
     """
     if isinstance(endpoint, InProcessEndpoint):
         return endpoint.server.channel()
@@ -178,12 +178,17 @@ def open_channel(endpoint: Endpoint, *, options: Options = ()) -> grpc.aio.Chann
     merged = _merged(CLIENT_OPTIONS, options)
     if not endpoint.using_ssl():
         return TrackingChannel(grpc.aio.insecure_channel(url.address, merged))
-    credentials = grpc.ssl_channel_credentials(
-        _pem("root_certificates", endpoint.root_certificates),
-        _pem("private_key", endpoint.private_key),
-        _pem("certificate_chain", endpoint.certificate_chain),
-    )
-    return TrackingChannel(grpc.aio.secure_channel(url.address, credentials, merged))
+    return TrackingChannel(grpc.aio.secure_channel(url.address, _channel_credentials(endpoint), merged))
+
+
+def _channel_credentials(endpoint: Endpoint) -> grpc.ChannelCredentials:
+    roots = _pem("root_certificates", endpoint.root_certificates)
+    private_key = _pem("private_key", endpoint.private_key)
+    chain = _pem("certificate_chain", endpoint.certificate_chain)
+    if (private_key is None) != (chain is None):  # gRPC would end the process
+        given, missing = ("private_key", "certificate_chain") if chain is None else ("certificate_chain", "private_key")
+        raise EndpointError(f"{given} is set, and {missing} is not: a client shows both, or none")
+    return grpc.ssl_channel_credentials(roots, private_key, chain)
 
 
 def open_lasting(
@@ -219,7 +224,7 @@ class ChannelPool:
         self._lasting: dict[Hashable, LastingChannel] = {}
         self._loop: asyncio.AbstractEventLoop | None = None
         self._pid = 0
-        self._closed = False
+        self._closed = asyncio.Event()
 
     def get(self, endpoint: Endpoint, options: Options = ()) -> grpc.aio.Channel:
         """The channel to ``endpoint`` with these options.
@@ -232,7 +237,7 @@ class ChannelPool:
             EndpointError: See `open_channel`.
             UsageError: The pool is closed, or belongs to another event loop or process.
         """
-        if self._closed:
+        if self._closed.is_set():
             raise UsageError(f"the connections are closed: {redact_url(endpoint.url)!r} cannot be reached any more")
         self._check_place()
         key = (identity(endpoint), tuple(options))
@@ -265,13 +270,17 @@ class ChannelPool:
         """Close all channels; calls in progress are cancelled. Does nothing the second time."""
         if self._channels:
             self._check_place()
-        self._closed = True
+        self._closed.set()
         lasting, self._lasting = self._lasting, {}
         channels, self._channels = self._channels, {}
         for connection in lasting.values():
             await connection.close()
         for channel in channels.values():
             await channel.close()
+
+    async def wait_closed(self) -> None:
+        """Wait until `close` is called."""
+        await self._closed.wait()
 
     def _check_place(self) -> None:
         if self._pid not in (0, os.getpid()):  # first: in a forked child no event loop runs
@@ -337,7 +346,7 @@ def bind(
             return server.add_insecure_port(address)
         return server.add_secure_port(address, credentials)
     except RuntimeError as error:
-        hint = "" if credentials is None else "; do the private key and the certificate chain belong together?"
+        hint = "" if credentials is None else "; are all keys and certificates whole, and do they belong together?"
         raise EndpointError(f"cannot listen at {address}: {error}{hint}") from error
 
 

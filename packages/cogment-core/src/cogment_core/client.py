@@ -57,6 +57,10 @@ class ClientContext(Protocol):
         """
         ...
 
+    async def wait_closed(self) -> None:
+        """Wait until the Context closes its connections."""
+        ...
+
 
 class AwaitableClient:
     """A client that ``await`` gives back unchanged.
@@ -178,6 +182,10 @@ class RemoteService:
         stub = await self._connect()
         metadata = rpc.check_metadata(self._context.grpc_metadata())
         return getattr(stub, method)(*request, metadata=metadata)
+
+    async def wait_closed(self) -> None:
+        """Wait until the Context closes its connections: the service cannot be reached any more."""
+        await self._context.wait_closed()
 
     async def _connect(self) -> Any:
         channel = await self._context.channel(self._endpoint, self._service_type)

@@ -18,7 +18,10 @@ from cogment_core.sessions.link import Link
 from cogment_core.sessions.observer import SessionObserver
 from cogment_core.specs import CogSettings, actor_class_of
 
-__all__ = ["LINGER", "ClientActor"]
+__all__ = ["LINGER", "SERVICE", "ClientActor"]
+
+SERVICE = "cogmentAPI.ClientActorSP"
+"""Full name of the service that is called."""
 
 LINGER = 2.0
 """Seconds that the Orchestrator has to complete the call of an actor that has left."""

@@ -80,6 +80,10 @@ class Connections:
         """Close all connections. Does nothing the second time."""
         await self._pool().close()
 
+    async def wait_closed(self) -> None:
+        """Wait until `close` is called."""
+        await self._pool().wait_closed()
+
     def _pool(self) -> ChannelPool:
         from cogment_core.channels import ChannelPool
 

@@ -11,7 +11,7 @@ from collections.abc import Mapping, Sequence
 from types import TracebackType
 from typing import TYPE_CHECKING, Any, TypeVar
 
-from cogment_core.checks import as_specs
+from cogment_core.checks import as_specs, as_text
 from cogment_core.connections import Connections
 from cogment_core.directory_settings import as_directory_endpoint, as_directory_token
 from cogment_core.endpoints import Endpoint, ServedEndpoint, ServiceType, as_served_endpoint
@@ -67,7 +67,7 @@ class Context:
         directory_auth_token: str | None = None,
         metadata: GrpcMetadata | None = None,
     ) -> None:
-        self._user_id = user_id
+        self._user_id = as_text("user_id", user_id or "")
         self._settings: CogSettings | None = as_specs(cog_settings)
         self._loop = asyncio_loop
         self._registry = prometheus_registry
@@ -79,6 +79,7 @@ class Context:
         self._served: Served | None = None
         self._listening = asyncio.Event()
         self._failure: Exception | None = None
+        self._serving: asyncio.Task[Any] | None = None
 
     # --- who and where ------------------------------------------------------------------------------------------
 
@@ -256,6 +257,7 @@ class Context:
         """
         self._listening.clear()
         self._failure = None
+        self._serving = asyncio.current_task()
         try:
             endpoint = as_served_endpoint(served_endpoint)
             served = self._claim_serving()
@@ -294,6 +296,8 @@ class Context:
         await asyncio.sleep(0)  # a task of serve_all_registered() that was just made begins before an answer is given
         await self._listening.wait()
         if not self.served_port:
+            if self._serving is not None and self._serving.done() and not self._serving.cancelled():
+                self._serving.exception()  # seen: asyncio need not complain once more of what is told here
             why = self._failure or "serve_all_registered() was cancelled"
             raise CogmentError(f"nothing is served: {why}") from self._failure
         return self.served_port
@@ -346,7 +350,7 @@ class Context:
             impl_name: Deprecated: stands for the first actor class of that implementation.
             actor_name: The actor to be: one with the endpoint ``cogment://client`` in the trial parameters.
             actor_class: The class of actor to be, if there is no name.
-            join_token: What lets this actor in, if the Orchestrator asks for it; who starts the trial has it, see
+            join_token: What lets this actor in, if the Orchestrator asks for it; whoever starts the trial has it, see
                 `cogment_core.join_tokens`.
 
         Raises:
@@ -355,12 +359,15 @@ class Context:
             RpcError: The Orchestrator refuses (no such trial or actor, or it is taken), or cannot be reached.
             Exception: Whatever the registered function raises.
         """
-        from cogment_core.client_actor import ClientActor
+        from cogment_core.client_actor import SERVICE, ClientActor
 
         if actor_name and actor_class:
             logger.warning("join_trial: actor_class %r is ignored, actor_name %r says it all", actor_class, actor_name)
         if not actor_name and not actor_class:
-            actor_class = self._class_of_implementation(impl_name)
+            if not impl_name:
+                raise UsageError("join_trial needs an actor_name or an actor_class")
+            logger.deprecated("[Context.join_trial(impl_name)]: use [actor_name] or [actor_class]")
+            actor_class = self._implementations.first_class_of(impl_name)
         actor = ClientActor(
             trial_id,
             actor_name=actor_name or "",
@@ -369,19 +376,8 @@ class Context:
             settings=self._settings,
             join_token=join_token,
         )
-        channel = await self.channel(
-            endpoint or Endpoint(), ServiceType.CLIENT_ACTOR, stream_of="cogmentAPI.ClientActorSP"
-        )
+        channel = await self.channel(endpoint or Endpoint(), ServiceType.CLIENT_ACTOR, stream_of=SERVICE)
         await actor.run(channel, self.grpc_metadata())
-
-    def _class_of_implementation(self, impl_name: str | None) -> str:
-        if not impl_name:
-            raise UsageError("join_trial needs an actor_name or an actor_class")
-        logger.deprecated("[Context.join_trial(impl_name)]: use [actor_name] or [actor_class]")
-        chosen = self._implementations.actors.get(impl_name)
-        if chosen is None or not chosen.actor_classes:
-            raise UsageError(f"no actor implementation {impl_name!r} with an actor class is registered")
-        return chosen.actor_classes[0]
 
     # --- closing ------------------------------------------------------------------------------------------------
 
@@ -390,6 +386,10 @@ class Context:
         if self._served is not None:
             await self._served.stop()
         await self._connections.close()
+
+    async def wait_closed(self) -> None:
+        """Wait until this Context closes its connections."""
+        await self._connections.wait_closed()
 
     async def __aenter__(self: ContextT) -> ContextT:
         return self

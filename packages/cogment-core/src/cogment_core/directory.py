@@ -314,7 +314,7 @@ class Directory(AwaitableClient):
 
         if self._channels is None:
             self._channels = self._own_channels = ChannelPool()
-        channel = self._channels.get(self._endpoint)
+        channel = self._channels.get(self._endpoint.current())
         if channel is not self._channel:
             self._channel, self._stub = channel, DirectorySPStub(channel)
         return self._stub

@@ -91,6 +91,10 @@ class Endpoint:
         # Who names only an authority wants TLS too: plain text would betray that silently.
         self.use_ssl = self.use_ssl or any((private_key, root_certificates, certificate_chain))
 
+    def current(self) -> Endpoint:
+        """The same endpoint as it is to be connected to now: kinds of endpoints exist whose certificates change."""
+        return self
+
     def with_url(self, url: str) -> Self:
         """A copy with another URL, and the same way to connect."""
         result = copy.copy(self)

@@ -15,7 +15,7 @@ from cogment_core.logs import logger
 if TYPE_CHECKING:
     from cogment_core.specs import CogSettings
 
-__all__ = ["Component", "Implementation", "Implementations"]
+__all__ = ["Callback", "Component", "Implementation", "Implementations"]
 
 Callback = Callable[[Any], Awaitable[object]]
 
@@ -154,6 +154,17 @@ class Implementations:
                     logger.warning("actor implementation %r is unknown: running %r instead", name, candidate.name)
                 return candidate
         raise UsageError(f"no implementation is registered here for actors of class {actor_class!r}")
+
+    def first_class_of(self, name: str) -> str:
+        """The first of the classes of actors that the implementation called ``name`` was registered for.
+
+        Raises:
+            UsageError: There is no such implementation, or it was registered without classes.
+        """
+        named = self.actors.get(name)
+        if named is None or not named.actor_classes:
+            raise UsageError(f"no actor implementation {name!r} with an actor class is registered")
+        return named.actor_classes[0]
 
     def components(self) -> tuple[Component, ...]:
         """What can be looked for: for actors, one component for each class."""

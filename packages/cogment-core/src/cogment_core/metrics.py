@@ -5,40 +5,28 @@
 
 from __future__ import annotations
 
-import asyncio
-import importlib
 import math
-import socket
-import threading
 import time
-from collections.abc import Callable, Sequence
-from typing import TYPE_CHECKING, Any, TypeVar, cast
-from weakref import WeakKeyDictionary
+from collections.abc import Sequence
+from typing import TYPE_CHECKING, TypeVar
 
-from cogment_core.errors import UsageError
+from cogment_core.collectors import shared_collectors
 from cogment_core.logs import logger
 from cogment_core.sessions.observer import SessionObserver
 
 if TYPE_CHECKING:
-    from wsgiref.simple_server import WSGIServer
-
     from prometheus_client import CollectorRegistry, Counter, Gauge, Summary
     from prometheus_client.metrics import MetricWrapperBase
 
     MetricT = TypeVar("MetricT", bound=MetricWrapperBase)
 
-CollectorsT = TypeVar("CollectorsT")
-
-__all__ = ["ActorMetrics", "EnvironmentMetrics", "MetricsServer", "RegistrationMetrics", "serve_metrics"]
+__all__ = ["ActorMetrics", "EnvironmentMetrics", "RegistrationMetrics"]
 
 _MAX_NAMES = 100
 """How many actors have metrics of their own: trials name actors as they like, and each name stays for ever."""
 
 _OTHER_NAMES = "(other)"
 """Stands for the names of all further actors."""
-
-_CLOSE_TIMEOUT = 5.0
-"""Seconds that the server of metrics has to stop."""
 
 
 class ActorMetrics:
@@ -49,7 +37,7 @@ class ActorMetrics:
     """
 
     def __init__(self, registry: CollectorRegistry | None) -> None:
-        self._collectors = None if registry is None else _collectors(_ActorCollectors, registry)
+        self._collectors = None if registry is None else shared_collectors(_ActorCollectors, registry)
 
     def session(self, name: str, impl_name: str) -> SessionObserver:
         """Count a session that starts now, and what it reports until it ends.
@@ -60,7 +48,7 @@ class ActorMetrics:
         """
         if self._collectors is None:
             return SessionObserver()
-        return _ActorSession(self._collectors, name, impl_name)
+        return _ActorObserver(self._collectors, name, impl_name)
 
 
 class EnvironmentMetrics:
@@ -71,7 +59,7 @@ class EnvironmentMetrics:
     """
 
     def __init__(self, registry: CollectorRegistry | None) -> None:
-        self._collectors = None if registry is None else _collectors(_EnvironmentCollectors, registry)
+        self._collectors = None if registry is None else shared_collectors(_EnvironmentCollectors, registry)
 
     def session(self, impl_name: str) -> SessionObserver:
         """Count a session that starts now, and what it reports until it ends.
@@ -81,7 +69,7 @@ class EnvironmentMetrics:
         """
         if self._collectors is None:
             return SessionObserver()
-        return _EnvironmentSession(self._collectors, impl_name)
+        return _EnvironmentObserver(self._collectors, impl_name)
 
 
 class RegistrationMetrics:
@@ -92,7 +80,7 @@ class RegistrationMetrics:
     """
 
     def __init__(self, registry: CollectorRegistry | None) -> None:
-        self._collectors = None if registry is None else _collectors(_RegistrationCollectors, registry)
+        self._collectors = None if registry is None else shared_collectors(_RegistrationCollectors, registry)
 
     def registered_again(self) -> None:
         """A service was registered that had been registered before."""
@@ -100,7 +88,7 @@ class RegistrationMetrics:
             self._collectors.renewals.inc()
 
 
-class _ActorSession(SessionObserver):
+class _ActorObserver(SessionObserver):
     """One actor's session. Labels are resolved once, not per event."""
 
     def __init__(self, collectors: _ActorCollectors, name: str, impl_name: str) -> None:
@@ -127,7 +115,7 @@ class _ActorSession(SessionObserver):
         self._ended.inc()
 
 
-class _EnvironmentSession(SessionObserver):
+class _EnvironmentObserver(SessionObserver):
     """One environment's session. Labels are resolved once, not per event."""
 
     def __init__(self, collectors: _EnvironmentCollectors, impl_name: str) -> None:
@@ -159,9 +147,10 @@ class _EnvironmentSession(SessionObserver):
 
 
 class _ActorCollectors:
-    def __init__(self, make: _Maker) -> None:
+    def __init__(self, registry: CollectorRegistry) -> None:
         from prometheus_client import Counter, Gauge, Summary
 
+        make = _Maker(registry)
         both, impl = ("name", "impl_name"), ("impl_name",)
         self.duration: Summary = make(Summary, "actor_decide_processing_seconds", "Seconds that sessions lasted", both)
         self.started: Counter = make(Counter, "actor_started", "Sessions that started", impl)
@@ -180,9 +169,10 @@ class _ActorCollectors:
 
 
 class _EnvironmentCollectors:
-    def __init__(self, make: _Maker) -> None:
+    def __init__(self, registry: CollectorRegistry) -> None:
         from prometheus_client import Counter, Summary
 
+        make = _Maker(registry)
         impl = ("impl_name",)
         self.duration: Summary = make(
             Summary, "environment_trial_duration_in_second", "Seconds that trials lasted", ("trial_actor",)
@@ -197,10 +187,10 @@ class _EnvironmentCollectors:
 
 
 class _RegistrationCollectors:
-    def __init__(self, make: _Maker) -> None:
+    def __init__(self, registry: CollectorRegistry) -> None:
         from prometheus_client import Counter
 
-        self.renewals: Counter = make(
+        self.renewals: Counter = _Maker(registry)(
             Counter, "directory_reregistrations", "Services registered again in a Directory that had lost them", ()
         )
 
@@ -218,85 +208,3 @@ class _Maker:
             # Only somebody else's metrics can be in the way, and they are no reason not to serve.
             logger.warning("metric %r is not published: %s", name, error)
             return kind(name, description, labels, registry=None)
-
-
-_shared: WeakKeyDictionary[CollectorRegistry, dict[object, Any]] = WeakKeyDictionary()
-_shared_lock = threading.Lock()
-
-
-def _collectors(kind: Callable[[_Maker], CollectorsT], registry: CollectorRegistry) -> CollectorsT:
-    """The collectors of this kind in ``registry``, which takes each name once: made by the first who asks."""
-    with _shared_lock:
-        made = _shared.setdefault(registry, {})
-        if kind not in made:
-            made[kind] = kind(_Maker(registry))
-        return cast("CollectorsT", made[kind])
-
-
-class MetricsServer:
-    """Serves metrics over HTTP, in a thread of its own; made by `serve_metrics`.
-
-    Args:
-        server: The HTTP server.
-        thread: The thread that runs it.
-    """
-
-    def __init__(self, server: WSGIServer, thread: threading.Thread) -> None:
-        self._server = server
-        self._thread = thread
-
-    @property
-    def port(self) -> int:
-        """The port that it listens on."""
-        return self._server.server_port
-
-    async def close(self) -> None:
-        """Stop, and free the port. Closing twice is fine."""
-        await asyncio.to_thread(self._stop)
-
-    def _stop(self) -> None:
-        if self._thread.is_alive():
-            self._server.shutdown()
-            self._thread.join(_CLOSE_TIMEOUT)
-        self._server.server_close()
-
-
-def serve_metrics(registry: CollectorRegistry, port: int, host: str) -> MetricsServer:
-    """Serve the metrics of ``registry`` at ``http://host:port/metrics``.
-
-    Args:
-        registry: Where the metrics are kept.
-        port: TCP port to listen on; 0 lets the system choose a free one.
-        host: Address to listen on, ``0.0.0.0`` for all.
-
-    Raises:
-        UsageError: The address cannot be listened on, for example because the port is in use.
-    """
-    try:
-        server = _http_server(registry, port, host)
-    except (OSError, OverflowError) as error:
-        raise UsageError(f"metrics cannot be served on {host}:{port}: {error}") from error
-    thread = threading.Thread(target=server.serve_forever, name="metrics", daemon=True)
-    thread.start()
-    result = MetricsServer(server, thread)
-    logger.info("metrics are served on http://%s:%d/metrics", host, result.port)
-    return result
-
-
-def _http_server(registry: CollectorRegistry, port: int, host: str) -> WSGIServer:
-    """What ``prometheus_client.start_http_server`` makes; its older versions do not give it back."""
-    from socketserver import ThreadingMixIn
-    from wsgiref.simple_server import WSGIRequestHandler, WSGIServer, make_server
-
-    make_app = importlib.import_module("prometheus_client").make_wsgi_app
-    family = socket.getaddrinfo(host, port, type=socket.SOCK_STREAM, flags=socket.AI_PASSIVE)[0][0]
-
-    class Server(ThreadingMixIn, WSGIServer):
-        address_family = family
-        daemon_threads = True
-
-    class QuietHandler(WSGIRequestHandler):
-        def log_message(self, format: str, *args: Any) -> None:
-            """Scrapes are nothing to tell."""
-
-    return make_server(host, port, make_app(registry), Server, QuietHandler)

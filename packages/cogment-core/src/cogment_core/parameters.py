@@ -10,7 +10,7 @@ from google.protobuf.message import Message
 
 from cogment_core.actor_parameters import ActorParameters, ActorParametersList
 from cogment_core.api import common_pb2
-from cogment_core.checks import as_bytes, as_text, as_whole
+from cogment_core.checks import as_bytes, as_text, as_whole, wrong
 from cogment_core.errors import DecodeError, SpecsError, UsageError
 from cogment_core.fields import Field, Fields, MapField, PayloadField, ScalarField, SerializedField, TextsField
 from cogment_core.specs import CogSettings
@@ -31,6 +31,8 @@ class _ActorsField(Field[ActorParametersList, "Iterable[ActorParameters]"]):
         return cast("TrialParameters", holder)._actors  # pyright: ignore[reportPrivateUsage]
 
     def write(self, holder: Fields[Any], value: Iterable[ActorParameters]) -> None:
+        if not isinstance(cast("object", value), Iterable):
+            raise wrong("actors", "a list of ActorParameters", value)
         self.read(holder)[:] = value
 
 

@@ -20,7 +20,7 @@ from cogment_core.sessions.base import Session
 from cogment_core.sessions.link import Link
 from cogment_core.stream import Receipt
 
-__all__ = ["CANCEL_GRACE", "INIT_TIMEOUT", "RETURN_GRACE", "Participation", "Seat"]
+__all__ = ["CANCEL_GRACE", "INIT_TIMEOUT", "RETURN_GRACE", "Join", "Participation", "Seat"]
 
 INIT_TIMEOUT = 30.0
 """Seconds that the Orchestrator has to send the initial data."""

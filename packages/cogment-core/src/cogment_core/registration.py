@@ -230,7 +230,7 @@ class Registrar:
         if self._in_trouble:
             logger.debug("%s", text)
         else:
-            logger.warning("%s; trying on", text)
+            logger.warning("%s; trying again", text)
         self._in_trouble = True
 
     def _back_off(self) -> None:

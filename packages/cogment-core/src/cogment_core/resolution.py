@@ -40,7 +40,7 @@ class Resolver:
 
     What a discovery endpoint leads to is kept for as long as it can be reached: the calls of a Controller all go to the
     same Orchestrator. When the connection to it has failed, the next call asks the Directory again; if that knows
-    nothing better, the old address is tried on.
+    nothing better, the old address stays in use.
 
     Args:
         directory: The Directory; None for none.
@@ -104,7 +104,7 @@ class Resolver:
         except CogmentError as error:
             if doubted is None:
                 raise
-            logger.warning("%s cannot be looked up again, %s is tried on: %s", _in_words(service_type), doubted, error)
+            logger.warning("%s cannot be looked up again, %s stays in use: %s", _in_words(service_type), doubted, error)
             return doubted
         address = endpoint.with_url(entry.url)
         logger.debug("%r leads to %s", redact_url(endpoint.url), address)

@@ -9,7 +9,8 @@ from typing import TYPE_CHECKING
 from cogment_core import channels
 from cogment_core.inprocess import InProcessServer
 from cogment_core.logs import logger
-from cogment_core.metrics import MetricsServer, RegistrationMetrics, serve_metrics
+from cogment_core.metrics import RegistrationMetrics
+from cogment_core.metrics_server import MetricsServer, serve_metrics
 from cogment_core.services import mount
 from cogment_core.serving import Health
 from cogment_core.stopping import RunningServer

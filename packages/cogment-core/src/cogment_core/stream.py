@@ -18,7 +18,7 @@ import enum
 from cogment_core.api import common_pb2
 from cogment_core.errors import ProtocolError
 
-__all__ = ["Phase", "Receipt", "TrialStream"]
+__all__ = ["Phase", "Receipt", "TrialStream", "state_name"]
 
 _NORMAL = common_pb2.NORMAL
 _HEARTBEAT = common_pb2.HEARTBEAT

@@ -17,11 +17,11 @@ class WriteBehind(Generic[T]):
     What comes while the thread is busy goes to it together, so that a thread that is slow to wake up is woken less
     often. Up to ``limit`` items wait besides as many that are being worked on; then the user waits too.
 
-    Usable as ``async with``: at the end nothing is being done any more, whatever happened.
+    Usable as ``async with``: at the end nothing is being done any more, unless the end itself is cancelled.
 
     Args:
         start: Begins blocking work in a thread.
-        work: What to do with an item. After it has failed, it is not called again.
+        work: What to do with an item. When it fails, what waits is dropped.
         limit: How many items may wait.
     """
 
@@ -55,13 +55,17 @@ class WriteBehind(Generic[T]):
         self._waiting.clear()
         working, self._working = self._working, None
         if working is not None:
-            working.add_done_callback(lambda done: done.cancelled() or done.exception())
+            working.add_done_callback(_ignore)
             working.cancel()
 
     def _go_on(self) -> None:
         working, self._working = self._working, None
         if working is not None:
-            working.result()
+            try:
+                working.result()
+            except BaseException:
+                self._waiting.clear()
+                raise
         if self._waiting:
             items, self._waiting = self._waiting, []
             self._working = self._start(lambda: self._do(items))
@@ -74,10 +78,14 @@ class WriteBehind(Generic[T]):
         return self
 
     async def __aexit__(self, kind: object, error: object, traceback: object) -> None:
-        working = self._working
+        working, self._working = self._working, None
         if working is not None:
-            self._working = None
             self._waiting.clear()
+            working.add_done_callback(_ignore)  # there is an error already
             await asyncio.wait({working})
-            if not working.cancelled():
-                working.exception()  # marks it as retrieved: there is an error already
+
+
+def _ignore(done: asyncio.Future[None]) -> None:
+    """Marks a failure as retrieved."""
+    if not done.cancelled():
+        done.exception()

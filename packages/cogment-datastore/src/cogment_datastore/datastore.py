@@ -6,11 +6,13 @@ from collections.abc import AsyncGenerator, Iterable, Mapping
 from contextlib import aclosing
 from typing import TYPE_CHECKING, Any, TypeVar
 
+from grpc import StatusCode
+
 from cogment_core.api import common_pb2, trial_datastore_pb2
 from cogment_core.checks import as_whole
 from cogment_core.client import AwaitableClient, RemoteService
 from cogment_core.endpoints import ServiceType
-from cogment_core.errors import ProtocolError, UsageError
+from cogment_core.errors import ProtocolError, RpcError, UsageError
 from cogment_core.logs import logger
 from cogment_core.rpc import UNARY_TIMEOUT
 from cogment_datastore.requests import as_milliseconds, checked_ids, samples_request, trials_request
@@ -240,7 +242,14 @@ class Datastore(AwaitableClient):
         """
         missing = set(request.trial_ids)
         while True:
-            reply = await self._retrieve(request, timeout)
+            try:
+                reply = await self._retrieve(request, timeout)
+            except RpcError as error:
+                if error.code() is not StatusCode.RESOURCE_EXHAUSTED or request.trials_count <= 1:
+                    raise
+                # So many fit into no message.
+                request, wait_once = _changed(request, trials_count=request.trials_count // 2), False
+                continue
             if not reply.trial_infos:
                 return
             yield [DatastoreTrialInfo(info, self._settings) for info in reply.trial_infos]
@@ -249,7 +258,8 @@ class Datastore(AwaitableClient):
                 return
             if reply.next_trial_handle == request.trial_handle:
                 raise self._broken(f"goes on after trial {request.trial_handle} with the same trials again")
-            request = _next_page(request, reply.next_trial_handle, wait=0 if wait_once else request.timeout)
+            wait = 0 if wait_once else request.timeout
+            request = _changed(request, trial_handle=reply.next_trial_handle, timeout=wait)
 
     async def _retrieve(
         self, request: trial_datastore_pb2.RetrieveTrialsRequest, timeout: float
@@ -293,13 +303,14 @@ def connect(context: ClientContext, endpoint: Endpoint) -> Datastore:
     return Datastore(context, endpoint)
 
 
-def _next_page(
-    request: trial_datastore_pb2.RetrieveTrialsRequest, handle: str, *, wait: int
+def _changed(
+    request: trial_datastore_pb2.RetrieveTrialsRequest, **changes: Any
 ) -> trial_datastore_pb2.RetrieveTrialsRequest:
     # Another message: a server in process has been given this one itself.
     result = trial_datastore_pb2.RetrieveTrialsRequest()
     result.CopyFrom(request)
-    result.trial_handle, result.timeout = handle, wait
+    for name, value in changes.items():
+        setattr(result, name, value)
     return result
 
 

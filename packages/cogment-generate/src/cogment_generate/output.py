@@ -11,6 +11,9 @@ from cogment_generate.names import is_name
 
 __all__ = ["check_output", "write_all"]
 
+_BESIDE = ".cogment-generate-"
+"""What the folder of the new files is called, until they are in place."""
+
 
 def check_output(output: Path) -> None:
     """Refuse a path that no importable module can have.
@@ -37,12 +40,14 @@ def write_all(folder: Path, files: dict[str, str]) -> list[Path]:
     """
     try:
         folder.mkdir(parents=True, exist_ok=True)
-        with tempfile.TemporaryDirectory(dir=folder, prefix=".cogment-generate-") as temporary:
+        with tempfile.TemporaryDirectory(dir=folder, prefix=_BESIDE) as temporary:
             for name, text in files.items():
                 _write(Path(temporary, name), text)
             return [_replace(Path(temporary, name), folder / name) for name in files]
     except OSError as error:
         where = error.filename2 or error.filename or folder
+        if _BESIDE in str(where):  # of which the user knows nothing
+            where = folder
         raise CogmentGenerateError(f"{where}: cannot be written: {error.strerror}") from error
 
 

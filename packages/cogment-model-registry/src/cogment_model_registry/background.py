@@ -17,8 +17,8 @@ T = TypeVar("T")
 class Background(Generic[T]):
     """Does one piece of blocking work after the other in a thread, while its user does something else.
 
-    Usable as ``async with``: at the end nothing is being done any more, whatever happened, so that the files that the
-    work uses can be closed.
+    Usable as ``async with``: at the end nothing is being done any more, so that the files that the work uses can be
+    closed, unless the end itself is cancelled.
     """
 
     def __init__(self) -> None:
@@ -36,17 +36,12 @@ class Background(Generic[T]):
         self._working = None
         return result
 
-    async def finish(self) -> None:
-        """Wait for the work in progress, if there is any; raises what it raised."""
-        if self._working is not None:
-            await self.result()
-
     async def __aenter__(self) -> Background[T]:
         return self
 
     async def __aexit__(self, kind: object, error: object, traceback: object) -> None:
         working, self._working = self._working, None
         if working is not None:
+            # Marks a failure as retrieved: there is an error already.
+            working.add_done_callback(lambda done: done.cancelled() or done.exception())
             await asyncio.wait({working})  # a piece is small: at most one read or write of a chunk
-            if not working.cancelled():
-                working.exception()  # marks it as retrieved: there is an error already

@@ -36,7 +36,8 @@ T = TypeVar("T")
 RegistryT = TypeVar("RegistryT", bound="ModelRegistry")
 
 _ATTEMPTS = 3
-"""How often the latest iteration is looked up again when it is gone by the time that its data is asked for."""
+"""How often something is tried while others remove it: an iteration by the time that its data is asked for, or a model
+by the time that its data is there."""
 
 _KNOWN_LIMIT = 10_000
 """Names of models that are remembered as existing."""
@@ -65,7 +66,7 @@ class ModelRegistry(AwaitableClient):
         self._catalog = Catalog(self._service)
         self._downloads = Downloads(self._service)
         self._known: set[str] = set()
-        self._trackers = Trackers(self._catalog, self._downloads, self._service.target)
+        self._trackers = Trackers(self._service, self._catalog, self._downloads)
 
     def __repr__(self) -> str:
         return f"ModelRegistry({self._service.target!r})"
@@ -148,22 +149,22 @@ class ModelRegistry(AwaitableClient):
         version = ModelVersionInfo(model_id=as_name(name), archived=stored, user_data=as_properties(properties))
         seconds = as_timeout(timeout)
         with open_source(model) as source:
-            if name not in self._known:
-                await self._make_known(name)
-                return await upload(self._service, version, source, progress, seconds)
-            return await self._add_to_known(version, source, progress, seconds)
+            for _ in range(_ATTEMPTS - 1):
+                try:
+                    return await self._try_to_add(version, source, progress, seconds)
+                except RpcError as error:
+                    if not _says_unknown_model(error):
+                        raise
+                # Somebody has removed the model since.
+                self._known.discard(name)
+                source.rewind()
+            return await self._try_to_add(version, source, progress, seconds)
 
-    async def _add_to_known(
+    async def _try_to_add(
         self, version: ModelVersionInfo, source: Source, progress: Progress | None, timeout: float
     ) -> ModelIterationInfo:
-        try:
-            return await upload(self._service, version, source, progress, timeout)
-        except RpcError as error:
-            if not _says_unknown_model(error):
-                raise
-        # Somebody has removed the model since.
-        await self._make_known(version.model_id)
-        source.rewind()
+        if version.model_id not in self._known:
+            await self._make_known(version.model_id)
         return await upload(self._service, version, source, progress, timeout)
 
     async def _make_known(self, name: str) -> None:
@@ -225,7 +226,8 @@ class ModelRegistry(AwaitableClient):
         Args:
             name: The model.
             destination: A ``pathlib.Path``, where the file appears, or is replaced, once all of it is verified; or a
-                file that is open for writing, which may have some of the data after an error.
+                file that is open for writing, or the path of a pipe or a device, which may have some of the data after
+                an error.
             iteration: Its number; or counted from the latest, which is -1.
             progress: Called after each chunk with the bytes received and the bytes in all.
             timeout: Seconds without any progress until `DeadlineError`.

@@ -47,12 +47,17 @@ def open_source(model: ModelSource) -> Generator[Source, None, None]:
         OSError: The path cannot be opened.
     """
     if isinstance(model, os.PathLike):
-        with open(model, "rb", buffering=0) as file:
+        with open(model, "rb", buffering=0, opener=_at_once) as file:
             yield _filled(_File(file))
     elif hasattr(model, "read"):
         yield _filled(_File(model))
     else:
         yield _filled(_Memory(model))
+
+
+def _at_once(path: str, flags: int) -> int:
+    """Open ``path``, without waiting until somebody writes to it if it is a pipe, which cannot be sent anyway."""
+    return os.open(path, flags | getattr(os, "O_NONBLOCK", 0))
 
 
 def _filled(source: Source) -> Source:

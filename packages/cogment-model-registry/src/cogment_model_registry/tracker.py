@@ -1,4 +1,4 @@
-"""Following a model: a task that learns of its iterations, and a task that gets the newest."""
+"""Following a model: tasks that learn of its iterations, get the newest, and notice the end."""
 
 from __future__ import annotations
 
@@ -9,7 +9,9 @@ from collections.abc import AsyncGenerator, Callable, Coroutine
 from contextlib import aclosing
 from typing import Any, Generic, Protocol, TypeVar
 
-from cogment_core.errors import CogmentError, DeadlineError, NotFoundError, UnavailableError, UsageError
+import grpc
+
+from cogment_core.errors import CogmentError, DeadlineError, NotFoundError, RpcError, UnavailableError, UsageError
 from cogment_core.logs import logger
 from cogment_core.tasks import TaskOwner
 from cogment_model_registry.errors import DeserializationError
@@ -37,6 +39,10 @@ class Feed(Protocol):
         """The data of an iteration."""
         ...
 
+    async def wait_closed(self) -> None:
+        """Wait until nothing comes any more, for good."""
+        ...
+
 
 class Backoff:
     """How long to wait before something is tried again: longer each time, and never all at the same moment."""
@@ -59,18 +65,27 @@ class Backoff:
 class Tracker(Generic[T]):
     """Keeps the latest iteration of one model available.
 
-    Two tasks, so that a slow transfer or deserialization skips the iterations that come meanwhile, up to the newest.
+    Learning of iterations and getting them are tasks of their own, so that a slow transfer or deserialization skips the
+    iterations that come meanwhile, up to the newest.
 
     Args:
         feed: Where iterations come from.
         name: The model.
         deserialize: Makes of the data what users get; runs in a thread. None for the bytes.
+        on_end: Called with the tracker when it follows the model no more; more than once, maybe.
     """
 
-    def __init__(self, feed: Feed, name: str, deserialize: Callable[[bytes], T] | None) -> None:
+    def __init__(
+        self,
+        feed: Feed,
+        name: str,
+        deserialize: Callable[[bytes], T] | None,
+        on_end: Callable[[Tracker[Any]], None],
+    ) -> None:
         self.name = name
         self.deserialize = deserialize
         self._feed = feed
+        self._on_end = on_end
         self._newest: Newest[Any] = Newest()
         self._wanted: ModelIterationInfo | None = None
         self._news = asyncio.Event()
@@ -80,6 +95,7 @@ class Tracker(Generic[T]):
         self._workers = [
             self._tasks.spawn(self._to_the_end(self._watch()), what="watching"),
             self._tasks.spawn(self._to_the_end(self._fetch()), what="fetching"),
+            self._tasks.spawn(self._to_the_end(self._until_closed()), what="waiting for the end"),
         ]
         for worker in self._workers:
             worker.add_done_callback(self._ended)
@@ -128,10 +144,15 @@ class Tracker(Generic[T]):
         error = None if worker.cancelled() else worker.exception()
         self._newest.finish(CogmentError(f"tracking of model {self.name!r} has ended: {error or 'it was cancelled'}"))
         self._stop()
+        self._on_end(self)
 
     def _stop(self) -> None:
         for worker in self._workers:
             worker.cancel()
+
+    async def _until_closed(self) -> None:
+        await self._feed.wait_closed()
+        raise UsageError(f"the Context through which model {self.name!r} is tracked was closed")
 
     # --- learning of iterations ---------------------------------------------------------------------------------
 
@@ -186,6 +207,9 @@ class Tracker(Generic[T]):
             except CogmentError as error:
                 logger.error("%s is not available: %s", info, error, exc_info=error.__cause__)
                 self._newest.fail(error, info.iteration)
+                if _may_be_given_later(error):
+                    self._news.set()
+                    await backoff.wait()
 
     async def _load(self, info: ModelIterationInfo) -> Any:
         data = await self._feed.load(info)
@@ -196,6 +220,11 @@ class Tracker(Generic[T]):
             text = f"deserialize_func failed for {info}: {type(error).__name__}: {error}"
             raise DeserializationError(text, model_name=info.model_name, iteration=info.iteration) from error
         return model
+
+
+def _may_be_given_later(error: CogmentError) -> bool:
+    """Whether a Model Registry has refused because too much is asked of it now."""
+    return isinstance(error, RpcError) and error.code() is grpc.StatusCode.RESOURCE_EXHAUSTED
 
 
 def _attempt(function: Callable[[bytes], T], data: bytes) -> tuple[T | None, Exception | None]:

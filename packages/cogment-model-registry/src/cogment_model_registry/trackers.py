@@ -5,7 +5,7 @@ from __future__ import annotations
 import asyncio
 import time
 from collections.abc import Callable
-from typing import Any
+from typing import TYPE_CHECKING, Any
 
 import grpc
 
@@ -17,6 +17,9 @@ from cogment_model_registry.infos import ModelIterationInfo
 from cogment_model_registry.latest import LatestModel
 from cogment_model_registry.tracker import Tracker
 
+if TYPE_CHECKING:
+    from cogment_core.client import RemoteService
+
 __all__ = ["Trackers"]
 
 
@@ -24,15 +27,15 @@ class Trackers:
     """One tracker for each model that is followed.
 
     Args:
+        service: The Model Registry.
         catalog: Tells which iterations there are.
         downloads: Gets their data.
-        target: Which Model Registry that is, for errors.
     """
 
-    def __init__(self, catalog: Catalog, downloads: Downloads, target: str) -> None:
+    def __init__(self, service: RemoteService, catalog: Catalog, downloads: Downloads) -> None:
         self._catalog = catalog
-        self._feed = _Feed(catalog, downloads)
-        self._target = target
+        self._feed = _Feed(service, catalog, downloads)
+        self._target = service.target
         self._trackers: dict[str, Tracker[Any]] = {}
         self._closed = False
 
@@ -45,7 +48,7 @@ class Trackers:
             raise UsageError(f"this ModelRegistry is closed: it cannot track model {name!r}")
         tracker = self._find(name)
         if tracker is None:
-            tracker = self._trackers[name] = Tracker(self._feed, name, deserialize)
+            tracker = self._trackers[name] = Tracker(self._feed, name, deserialize, self._ended)
         elif tracker.deserialize != deserialize:
             raise UsageError(
                 f"model {name!r} is tracked with another deserialize_func: give the same function, or use another "
@@ -59,6 +62,10 @@ class Trackers:
         trackers, self._trackers = self._trackers, {}
         for tracker in trackers.values():
             await tracker.close(UsageError(f"the ModelRegistry that tracks model {tracker.name!r} was closed"))
+
+    def _ended(self, tracker: Tracker[Any]) -> None:
+        if self._trackers.get(tracker.name) is tracker:
+            del self._trackers[tracker.name]  # with what it holds of the model
 
     def _find(self, name: str) -> Tracker[Any] | None:
         tracker = self._trackers.get(name)
@@ -90,8 +97,9 @@ class Trackers:
 class _Feed:
     """What a tracker needs of a Model Registry; it does not keep the client alive."""
 
-    def __init__(self, catalog: Catalog, downloads: Downloads) -> None:
+    def __init__(self, service: RemoteService, catalog: Catalog, downloads: Downloads) -> None:
         self.updates = catalog.updates
+        self.wait_closed = service.wait_closed
         self._downloads = downloads
 
     async def load(self, info: ModelIterationInfo) -> bytes:

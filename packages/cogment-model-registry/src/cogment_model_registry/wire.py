@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+from collections.abc import Callable
 from typing import Any
 
 import grpc.aio
@@ -19,13 +20,18 @@ from cogment_core.inprocess.calls import Call
 
 __all__ = ["as_request", "data_of", "make_stub"]
 
+_CHUNKS_AHEAD = 2
+"""How many chunks may wait for a reader in the same process; over gRPC there are as many."""
+
 
 def make_stub(channel: grpc.aio.Channel) -> Any:
     """The stub of the service."""
     make_stub: Any = ModelRegistrySPStub
     stub = make_stub(channel)
-    if isinstance(channel, InProcessChannel):
-        return stub  # nothing is serialized
+    if isinstance(channel, InProcessChannel):  # nothing is serialized
+        stub.CreateVersion = _not_far_ahead(stub.CreateVersion)
+        stub.RetrieveVersionData = _not_far_ahead(stub.RetrieveVersionData)
+        return stub
     stub.CreateVersion = channel.stream_unary(
         "/cogmentAPI.ModelRegistrySP/CreateVersion",
         request_serializer=_serialize,
@@ -37,6 +43,15 @@ def make_stub(channel: grpc.aio.Channel) -> Any:
         response_deserializer=parse_reply,
     )
     return stub
+
+
+def _not_far_ahead(method: Callable[..., Call]) -> Callable[..., Call]:
+    def begin(*args: Any, **options: Any) -> Call:
+        call = method(*args, **options)
+        call.set_queue_limit(_CHUNKS_AHEAD)
+        return call
+
+    return begin
 
 
 def as_request(call: Any, chunk: Data) -> CreateVersionRequestChunk | bytes:

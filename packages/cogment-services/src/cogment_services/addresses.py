@@ -1,4 +1,7 @@
-"""Where a Directory may be sent: entries come from anybody, and their health checks are connections that it makes."""
+"""Where others may send a server: which hosts and addresses it connects to because somebody named them.
+
+A Directory checks what anybody has registered; an Orchestrator connects to what is in the parameters of trials.
+"""
 
 from __future__ import annotations
 
@@ -26,8 +29,11 @@ _SECRET_KEEPERS = frozenset(
 )
 """Where clouds keep the secrets of their machines, besides the link-local addresses."""
 
-_TRANSLATED = ipaddress.ip_network("64:ff9b::/96")
-"""IPv6 addresses that routers translate into IPv4 ones (RFC 6052)."""
+_EMBEDDING = tuple(
+    ipaddress.IPv6Network(network) for network in ("64:ff9b::/96", "64:ff9b:1::/48", "::ffff:0:0:0/96", "::/96")
+)
+"""IPv6 addresses that end with an IPv4 address: they may be translated into it on their way (RFC 6052, 8215, 2765), or
+stood for it once (RFC 4291)."""
 
 
 def check_host(host: str, local: bool) -> None:
@@ -69,14 +75,20 @@ def check_address(address: Address, local: bool) -> None:
 
 
 def is_loopback(address: Address) -> bool:
-    """Whether ``address`` is one of this machine alone."""
-    return _plain(address).is_loopback
+    """Whether ``address``, which a connection comes from, is one of this machine alone.
+
+    Somebody elsewhere may have an address that would be translated into one: that makes it none.
+    """
+    mapped = address.ipv4_mapped if isinstance(address, ipaddress.IPv6Address) else None
+    return (mapped or address).is_loopback
 
 
 def _plain(address: Address) -> Address:
     """The IPv4 address that an IPv6 address stands for, if it does: written so, or translated on the way."""
     if isinstance(address, ipaddress.IPv6Address):
-        if address in _TRANSLATED:
+        if address.is_loopback or address.is_unspecified:
+            return address
+        if any(address in network for network in _EMBEDDING):
             return ipaddress.IPv4Address(int(address) & 0xFFFFFFFF)
         return address.ipv4_mapped or address.sixtofour or address
     return address

@@ -55,7 +55,7 @@ class AppOptions:
     """Its log."""
     status_file: str | None = None
     """Where it tells how far it is; None for nowhere."""
-    host: str = "127.0.0.1"
+    prometheus_host: str = "127.0.0.1"
     """Address that metrics are served on."""
     prometheus_port: int = 0
     """Port that metrics are served on; 0 for no metrics."""
@@ -89,9 +89,8 @@ async def _run(make: Callable[[CollectorRegistry | None], Server], options: AppO
         registry = await _serve_metrics(options, stack)
         server = make(registry)
         if await _started(server, signals):
-            await _tell_ready(server, status)
             logger.info("%s: server listening %s", options.name, server.listening)
-            print(f"server listening {server.listening}", flush=True)
+            await _tell_ready(server, status)
             await signals.first.wait()
         logger.info("%s: stopping, within %g s", options.name, options.grace)
         await _close(server, signals, options.grace)
@@ -104,9 +103,9 @@ async def _serve_metrics(options: AppOptions, stack: contextlib.AsyncExitStack) 
         return None
     from prometheus_client import REGISTRY
 
-    from cogment_core.metrics import serve_metrics
+    from cogment_core.metrics_server import serve_metrics
 
-    stack.push_async_callback(serve_metrics(REGISTRY, options.prometheus_port, options.host).close)
+    stack.push_async_callback(serve_metrics(REGISTRY, options.prometheus_port, options.prometheus_host).close)
     return REGISTRY
 
 
@@ -131,6 +130,7 @@ async def _started(server: Server, signals: _Signals) -> bool:
 async def _tell_ready(server: Server, status: StatusFile) -> None:
     try:
         await status.write(ServerState.READY)
+        print(f"server listening {server.listening}", flush=True)
     except BaseException:
         await server.close(0.0)
         raise

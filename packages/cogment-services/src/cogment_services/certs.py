@@ -19,7 +19,7 @@ from cogment_core.errors import UsageError
 __all__ = ["CERTIFIED", "make_certificates"]
 
 CERTIFIED = ("server", "client")
-"""Who gets a key and a certificate. Both are for both ends of a connection: a Cogment server is a client of others."""
+"""What gets a key and a certificate. Both are for both ends of a connection: a Cogment server is a client of others."""
 
 _AUTHORITY = "ca"
 

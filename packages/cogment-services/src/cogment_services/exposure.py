@@ -8,7 +8,7 @@ from cogment_core.errors import UsageError
 from cogment_core.logs import logger
 from cogment_services.tls import Tls
 
-__all__ = ["check_exposure", "is_loopback", "warn_if_open"]
+__all__ = ["check_exposure", "check_metrics_exposure", "is_loopback", "warn_if_open"]
 
 
 def is_loopback(host: str) -> bool:
@@ -42,6 +42,23 @@ def check_exposure(host: str, tls: Tls | None, *, insecure: bool) -> None:
         "give --private_key, --trust_chain and --root_cert ('cogment certs' makes some), or --insecure if the network "
         "itself is safe"
     )
+
+
+def check_metrics_exposure(host: str, *, insecure: bool) -> None:
+    """Refuse to serve metrics where strangers can read them: there is neither TLS nor a password in front of them.
+
+    Args:
+        host: Address to serve them on.
+        insecure: Whether to serve them all the same.
+
+    Raises:
+        UsageError: Others than this machine could read them.
+    """
+    if not insecure and not is_loopback(host):
+        raise UsageError(
+            f"--prometheus_host {host} lets others than this machine read the metrics, which have neither TLS nor a "
+            "password; say --insecure if the network itself is safe"
+        )
 
 
 def warn_if_open(host: str, tls: Tls | None) -> None:

@@ -2,24 +2,18 @@
 
 from __future__ import annotations
 
-import asyncio
-from abc import ABC, abstractmethod
-from types import TracebackType
-from typing import TypeVar
+from abc import abstractmethod
 
 from cogment_core.implementations import Component
 from cogment_core.inprocess import InProcessEndpoint, InProcessServer
+from cogment_services.lifetime import Lifetime
 from cogment_services.service_host import ServiceHost
 
 __all__ = ["HostedServer"]
 
-ServerT = TypeVar("ServerT", bound="HostedServer")
 
-
-class HostedServer(ABC):
-    """What the servers have in common: how they are reached, started and closed.
-
-    Usable as ``async with``. Starts once, and closes once.
+class HostedServer(Lifetime):
+    """What the servers that keep something have in common: how they are reached, started and closed.
 
     Args:
         host: What it is reached by.
@@ -30,9 +24,8 @@ class HostedServer(ABC):
     """What it is, for those who look for it, as an Orchestrator does that it is attached to."""
 
     def __init__(self, host: ServiceHost, grace: float) -> None:
+        super().__init__(grace)
         self._host = host
-        self._grace = grace
-        self._closing: asyncio.Task[None] | None = None
 
     # --- where it is --------------------------------------------------------------------------------------------
 
@@ -66,48 +59,22 @@ class HostedServer(ABC):
         await self._open()
         await self._host.start()
 
-    async def close(self, grace: float | None = None) -> None:
-        """Take no more calls, and let go of everything.
-
-        Calls in progress have ``grace`` seconds to end. Called again, it waits for the same end, with no more patience
-        if ``grace`` is 0.
-
-        Args:
-            grace: Seconds; None for those of the constructor.
-        """
-        grace = self._grace if grace is None else grace
-        if self._closing is None:
-            self._closing = asyncio.get_running_loop().create_task(self._close(grace))
-        elif grace <= 0 and not self._closing.done():
-            await self._host.close(0.0)
-        await asyncio.shield(self._closing)
-
     async def _close(self, grace: float) -> None:
         await self._host.announce_end()
         self._wind_down()
         await self._host.close(grace)
         await self._let_go()
 
+    async def _hurry(self) -> None:
+        await self._host.close(0.0)
+
     @abstractmethod
     async def _open(self) -> None:
         """Open what is kept, before anybody can reach the server."""
 
-    def _wind_down(self) -> None:  # noqa: B027 - only some servers have somebody to tell
+    def _wind_down(self) -> None:
         """Tell calls that would last for ever to end."""
 
     @abstractmethod
     async def _let_go(self) -> None:
         """Close what is kept, or was about to be, after the last call has ended."""
-
-    async def __aenter__(self: ServerT) -> ServerT:
-        try:
-            await self.start()
-        except BaseException:
-            await self.close(0.0)
-            raise
-        return self
-
-    async def __aexit__(
-        self, kind: type[BaseException] | None, error: BaseException | None, traceback: TracebackType | None
-    ) -> None:
-        await self.close()

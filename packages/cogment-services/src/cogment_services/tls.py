@@ -4,7 +4,8 @@ from __future__ import annotations
 
 import ssl
 import threading
-from dataclasses import dataclass, field, fields
+from dataclasses import dataclass, field
+from datetime import datetime, timezone
 from pathlib import Path
 from typing import Any
 
@@ -20,43 +21,73 @@ Stamp = tuple[tuple[int, int], ...]
 """When files were changed, and how long they are."""
 
 
-@dataclass(frozen=True)
 class TlsFiles:
-    """Where what a service needs for TLS is."""
+    """Where what a service needs for TLS is, and what was in these files when they were last of use.
 
-    private_key: Path
-    trust_chain: Path
-    root_cert: Path | None
+    They are replaced while it runs, one after the other: what cannot be used yet changes nothing.
 
-    def stamp(self) -> Stamp:
-        """What changes when a file does.
+    Args:
+        private_key: The file of its private key.
+        trust_chain: That of its certificate.
+        root_cert: That of the authority; None for none.
+    """
+
+    def __init__(self, private_key: Path, trust_chain: Path, root_cert: Path | None) -> None:
+        self._private_key = private_key
+        self._trust_chain = trust_chain
+        self._root_cert = root_cert
+        self._lock = threading.Lock()  # gRPC asks in threads of its own
+        self._known: Tls | None = None
+        self._stamp: Stamp = ()
+        self._complained: Stamp | None = None
+
+    def latest(self) -> Tls:
+        """What is in the files now; if that cannot be used, what there was before.
 
         Raises:
-            OSError: A file is not there.
+            UsageError: They cannot be used, and there was nothing before.
         """
-        paths = (self.private_key, self.trust_chain, self.root_cert)
-        stats = [path.stat() for path in paths if path is not None]
+        with self._lock:
+            if self._known is None:
+                self._known = self._load(self._now())
+            elif (now := self._now()) not in (self._stamp, self._complained):
+                self._renew(now)
+            return self._known
+
+    def _renew(self, now: Stamp) -> None:
+        try:
+            self._known = self._load(now)
+        except UsageError as error:
+            self._complained = now
+            logger.warning("the files for TLS have changed, but cannot be used yet: %s", error)
+        else:
+            logger.info("new connections use the new files for TLS")
+
+    def _now(self) -> Stamp:
+        paths = (self._private_key, self._trust_chain, self._root_cert)
+        try:
+            stats = [path.stat() for path in paths if path is not None]
+        except OSError:
+            return ()  # loading them says which one it is
         return tuple((stat.st_mtime_ns, stat.st_size) for stat in stats)
 
-    def check(self) -> None:
-        """See whether the key and the certificate belong together: they are replaced one after the other.
+    def _load(self, stamp: Stamp) -> Tls:
+        """What is in the files, which have not changed since ``stamp``.
 
         Raises:
-            OSError: They do not, or cannot be read (`ssl.SSLError` is an `OSError`).
+            UsageError: One of them cannot be used, or they do not belong together.
         """
-        ssl.SSLContext(ssl.PROTOCOL_TLS_SERVER).load_cert_chain(self.trust_chain, self.private_key)
-
-    def load(self) -> Tls:
-        """What is in the files.
-
-        Raises:
-            UsageError: One of them cannot be read.
-        """
-        texts = {
-            entry.name: None if (path := getattr(self, entry.name)) is None else _read(entry.name, path)
-            for entry in fields(self)
-        }
-        return Tls(texts["private_key"] or "", texts["trust_chain"] or "", texts["root_cert"], files=self)
+        private_key = _read("private_key", self._private_key)
+        trust_chain = _read("trust_chain", self._trust_chain)
+        root_cert = None if self._root_cert is None else _read("root_cert", self._root_cert)
+        _check_pair(self._private_key, self._trust_chain)
+        if root_cert is not None:
+            _check_root(self._root_cert, root_cert)
+        if self._now() != stamp:
+            raise UsageError("the files for TLS are being replaced")
+        _warn_of_dates(self._trust_chain, trust_chain)
+        self._stamp, self._complained = stamp, None
+        return Tls(private_key, trust_chain, root_cert, files=self)
 
 
 @dataclass(frozen=True)
@@ -78,11 +109,15 @@ class Tls:
         """Whether peers have to show a certificate."""
         return self.root_cert is not None
 
+    def latest(self) -> Tls:
+        """The same, as it is in the files now."""
+        return self if self.files is None else self.files.latest()
+
     def server_credentials(self) -> grpc.ServerCredentials:
         """What a server needs to let peers connect; with `files`, it takes note when they change."""
         if self.files is None:
             return grpc.ssl_server_credentials(self._pairs(), self._roots(), require_client_auth=self.is_mutual)
-        reloading: Any = _Reloading(self.files)  # the stubs of grpcio do not know that None means "as before"
+        reloading: Any = _Reloading(self)  # the stubs of grpcio do not know that None means "as before"
         return grpc.dynamic_ssl_server_credentials(
             self.configuration(), reloading, require_client_authentication=self.is_mutual
         )
@@ -92,13 +127,8 @@ class Tls:
         return grpc.ssl_server_certificate_configuration(self._pairs(), self._roots())
 
     def outgoing(self) -> Endpoint:
-        """An endpoint that shows how to connect to others; it leads nowhere itself."""
-        endpoint = Endpoint(use_ssl=True)
-        if self.is_mutual:
-            endpoint.private_key = self.private_key
-            endpoint.certificate_chain = self.trust_chain
-            endpoint.root_certificates = self.root_cert
-        return endpoint
+        """An endpoint that shows how to connect to others; it leads nowhere itself. It changes as the files do."""
+        return _Outgoing(self)
 
     def _pairs(self) -> list[tuple[bytes, bytes]]:
         return [(self.private_key.encode(), self.trust_chain.encode())]
@@ -113,36 +143,34 @@ class _Reloading:
     Only then: with a new configuration for each connection, gRPC crashes now and then (measured).
     """
 
-    def __init__(self, files: TlsFiles) -> None:
-        self._files = files
-        self._known = self._stamp()
-        self._complained: Stamp | None = None
+    def __init__(self, tls: Tls) -> None:
+        self._given = tls
         self._lock = threading.Lock()
 
     def __call__(self) -> grpc.ServerCertificateConfiguration | None:
         with self._lock:
-            stamp = self._stamp()
-            return None if stamp == self._known else self._reload(stamp)
+            latest = self._given.latest()
+            if latest is self._given:
+                return None
+            self._given = latest
+            return latest.configuration()
 
-    def _stamp(self) -> Stamp:
-        try:
-            return self._files.stamp()
-        except OSError:
-            return ()
 
-    def _reload(self, stamp: Stamp) -> grpc.ServerCertificateConfiguration | None:
-        """Keep to what there was as long as the new files are no pair."""
-        try:
-            self._files.check()
-            configuration = self._files.load().configuration()
-        except (OSError, UsageError) as error:
-            if self._complained != stamp:
-                logger.warning("the files for TLS have changed, but cannot be used yet: %s", error)
-            self._complained = stamp
-            return None
-        self._known = stamp
-        logger.info("new connections use the new files for TLS")
-        return configuration
+class _Outgoing(Endpoint):
+    """How a service connects to others."""
+
+    def __init__(self, tls: Tls) -> None:
+        super().__init__(use_ssl=True)
+        self._tls = tls
+        if tls.is_mutual:
+            self.private_key = tls.private_key
+            self.certificate_chain = tls.trust_chain
+            self.root_certificates = tls.root_cert
+
+    def current(self) -> Endpoint:
+        """The same, with what the files contain now."""
+        latest = self._tls.latest()
+        return self if latest is self._tls else _Outgoing(latest).with_url(self.url)
 
 
 def load_tls(private_key: str | None, root_cert: str | None, trust_chain: str | None) -> Tls | None:
@@ -161,14 +189,43 @@ def load_tls(private_key: str | None, root_cert: str | None, trust_chain: str | 
     if not private_key or not trust_chain:
         needed = "TLS needs a private_key and a trust_chain, and for mutual TLS a root_cert"
         raise UsageError(f"{needed}; missing: {'trust_chain' if private_key else 'private_key'}")
-    files = TlsFiles(Path(private_key), Path(trust_chain), Path(root_cert) if root_cert else None)
-    tls = files.load()
+    return TlsFiles(Path(private_key), Path(trust_chain), Path(root_cert) if root_cert else None).latest()
+
+
+def _check_pair(private_key: Path, trust_chain: Path) -> None:
+    def ask_nobody() -> str:
+        # Without this, OpenSSL asks for the passphrase on the terminal, and waits.
+        raise UsageError(
+            f"private_key: {str(private_key)!r} has a passphrase, and nobody is here to give it: remove it"
+        )
+
     try:
-        files.check()
+        ssl.SSLContext(ssl.PROTOCOL_TLS_SERVER).load_cert_chain(trust_chain, private_key, password=ask_nobody)
+    except OSError as error:  # `ssl.SSLError` is one
+        text = f"private_key {str(private_key)!r} and trust_chain {str(trust_chain)!r} are no key and its certificate"
+        raise UsageError(f"{text}: {error}") from error
+
+
+def _check_root(path: Path | None, text: str) -> None:
+    try:
+        ssl.SSLContext(ssl.PROTOCOL_TLS_CLIENT).load_verify_locations(cadata=text)
     except OSError as error:
-        text = f"private_key {private_key!r} and trust_chain {trust_chain!r} are no key and its certificate: {error}"
-        raise UsageError(text) from error
-    return tls
+        raise UsageError(f"root_cert: there is no whole certificate in {str(path)!r}: {error}") from error
+
+
+def _warn_of_dates(path: Path, chain: str) -> None:
+    """Peers only say that they cannot connect."""
+    from cryptography import x509
+
+    try:
+        certificate = x509.load_pem_x509_certificate(chain.encode())
+    except ValueError:  # it is pickier than OpenSSL, which has taken it
+        return
+    now, begin, end = datetime.now(timezone.utc), certificate.not_valid_before_utc, certificate.not_valid_after_utc
+    if end <= now:
+        logger.warning("the certificate in %s expired on %s: nobody will connect", path, end)
+    elif begin > now:
+        logger.warning("the certificate in %s is not valid before %s: nobody will connect", path, begin)
 
 
 def _read(name: str, path: Path) -> str:

@@ -39,6 +39,10 @@ class Call:
         """Done when the call is over."""
         return self._exchange.settled
 
+    def set_queue_limit(self, limit: int) -> None:
+        """Let ``limit`` messages wait in each direction, not `QUEUE_LIMIT`: for those that are large."""
+        self._exchange.to_server.limit = self._exchange.to_client.limit = limit
+
     def send_only(self, request: Any) -> None:
         """Send the only request there is."""
         self._exchange.to_server.put(request)

@@ -15,7 +15,7 @@ from cogment_core.outbox import BACKLOG_LIMIT
 __all__ = ["QUEUE_LIMIT", "Inbox"]
 
 QUEUE_LIMIT = 64
-"""How many messages wait for a reader before the writer has to wait too."""
+"""How many messages wait for a reader before the writer has to wait too, unless a call says otherwise."""
 
 T = TypeVar("T")
 
@@ -45,6 +45,8 @@ class Inbox(Generic[T]):
         self._over: asyncio.Future[None] = loop.create_future()
         self.taken = 0
         """How many messages that had to wait were taken."""
+        self.limit = QUEUE_LIMIT
+        """How many messages may wait before the writer has to wait too."""
 
     # --- from the sender ----------------------------------------------------------------------------------------
 
@@ -70,16 +72,16 @@ class Inbox(Generic[T]):
             self._free_callback = callback
 
     async def room(self) -> None:
-        """Wait until fewer than `QUEUE_LIMIT` messages wait, or the inbox is closed."""
-        while len(self._waiting) >= QUEUE_LIMIT and not self._closed:
+        """Wait until fewer than `limit` messages wait, or the inbox is closed."""
+        while len(self._waiting) >= self.limit and not self._closed:
             writer: asyncio.Future[None] = self._loop.create_future()
             self._writers.append(writer)
             await writer
 
     @property
     def has_room(self) -> bool:
-        """Whether fewer than `QUEUE_LIMIT` messages wait, or the inbox is closed."""
-        return len(self._waiting) < QUEUE_LIMIT or self._closed
+        """Whether fewer than `limit` messages wait, or the inbox is closed."""
+        return len(self._waiting) < self.limit or self._closed
 
     def close(self) -> None:
         """Nothing more will come; what waits can still be taken."""
@@ -93,7 +95,7 @@ class Inbox(Generic[T]):
             self._finish(None)
 
     def fail(self, error: BaseException | None) -> None:
-        """Nothing more will come, and what waits is dropped. Who waits for the end gets ``error``."""
+        """Nothing more will come, and what waits is dropped. Whoever waits for the end gets ``error``."""
         self._closed = True
         self._free_callback = None
         self._waiting.clear()
@@ -154,7 +156,7 @@ class Inbox(Generic[T]):
     def _take(self) -> T:
         message = self._waiting.popleft()
         self.taken += 1
-        if self._writers and len(self._waiting) < QUEUE_LIMIT:
+        if self._writers and len(self._waiting) < self.limit:
             self._wake_writers()
         return message
 

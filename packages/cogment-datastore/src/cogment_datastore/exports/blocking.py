@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import asyncio
+import os
 from collections.abc import Awaitable, Callable
 from concurrent.futures import Future, ThreadPoolExecutor
 from typing import TYPE_CHECKING, Any, TypeVar
@@ -47,8 +48,13 @@ def run(
         What ``use`` returns. What it raises is raised.
 
     Raises:
-        UsageError: The datastore is in process, where only its own event loop can use it.
+        UsageError: The datastore is in process, where only its own event loop can use it; or it is a file.
     """
+    if isinstance(endpoint, str) and os.path.isfile(endpoint):
+        raise UsageError(
+            f"{endpoint} is a file: let a Trial Datastore serve it, cogment services trial_datastore --port=9003 "
+            f"--file_storage={endpoint}, and say where, grpc://localhost:9003"
+        )
     place = Endpoint(endpoint) if isinstance(endpoint, str) else endpoint
     if isinstance(place, InProcessEndpoint):
         raise UsageError("a datastore in process belongs to its event loop: await what uses it there")

@@ -25,8 +25,8 @@ class Episode:
     There is one more observation than there are actions and rewards.
     """
 
-    max_steps: int
-    """Number of ticks after which the trial was to end; 0 for no limit."""
+    step_limit: int = 0
+    """Number of steps after which the environment ends every episode; 0 if it does not."""
 
     observations: list[Any] = field(default_factory=list[Any])
     """What it saw: messages."""
@@ -39,6 +39,9 @@ class Episode:
 
     ended: bool = False
     """Whether the last sample of the trial was there."""
+
+    stopped: bool = False
+    """Whether the trial was to end, because of its ``max_steps`` or by request, while the environment went on."""
 
     cut: bool = False
     """Whether an action was left out, because its outcome was not observed."""
@@ -63,6 +66,7 @@ class Episode:
             # For what was done before: that is how an environment rewards with its final observations.
             self.rewards[-1] += data.reward
         self.ended = sample.trial_state is TrialState.ENDED
+        self.stopped = self.stopped or sample.trial_state is TrialState.TERMINATING
 
     def finish(self) -> bool:
         """Leave out an action whose outcome was not observed any more, with its reward.
@@ -78,8 +82,8 @@ class Episode:
     @property
     def terminated(self) -> bool:
         """Whether the environment ended the episode, rather than a limit, or somebody else."""
-        reached_limit = 0 < self.max_steps <= len(self.actions)
-        return self.ended and not self.cut and not reached_limit
+        reached_limit = 0 < self.step_limit <= len(self.actions)
+        return self.ended and not self.stopped and not self.cut and not reached_limit
 
 
 def _incomplete(what: str, tick_id: int, sample: DatastoreSample, data: DatastoreActorData) -> IncompleteError:

@@ -9,6 +9,7 @@ from contextlib import aclosing
 from dataclasses import replace
 from typing import TYPE_CHECKING, Any
 
+from cogment_core.checks import as_whole
 from cogment_core.errors import UsageError
 from cogment_core.logs import logger
 from cogment_core.specs import actor_class_of
@@ -27,6 +28,8 @@ if TYPE_CHECKING:
 
 __all__ = ["write_minari"]
 
+_as_step_count = as_whole(0, 2**63 - 1)
+
 _FIELDS = (DatastoreFields.OBSERVATION, DatastoreFields.ACTION, DatastoreFields.REWARD)
 
 
@@ -37,6 +40,7 @@ async def write_minari(
     *,
     leave_out: Collection[str] = (),
     skip_incomplete: bool = False,
+    max_episode_steps: int = 0,
     data_format: str = "arrow",
     metadata: Mapping[str, Any] | None = None,
     progress: Progress | None = None,
@@ -45,8 +49,8 @@ async def write_minari(
 
     A trial is an episode. It has an observation more than actions and rewards: the last action is left out if its
     outcome was not observed, and what an actor is rewarded with its final observation is added to its last reward. An
-    episode is terminated if its trial ended, and truncated if the trial reached its ``max_steps``, was ended by force,
-    or has not ended yet.
+    episode is terminated if its environment ended the trial, and truncated if the trial reached its ``max_steps``, was
+    terminated by request, was cut off, or has not ended yet.
 
     A message is a ``Dict`` space of its fields, or, if it has only one, what that field is. Numbers are a ``Box``
     without dimensions, repeated ones a ``Box`` of the length that the first message has, booleans and enums
@@ -62,6 +66,8 @@ async def write_minari(
         leave_out: Fields to leave out, by their paths, for example ``observation.player.name``.
         skip_incomplete: Leave out, with a warning, episodes in which an observation or an action is missing, rather
             than to fail.
+        max_episode_steps: Number of steps after which the environment itself ends every episode, as the ``TimeLimit``
+            of Gymnasium does: episodes of so many steps are truncated. 0 if it does not.
         data_format: Minari's format for the files: ``arrow``, ``parquet``, or ``hdf5`` if h5py is installed.
         metadata: What else to give to ``minari.create_dataset_from_buffers``, for example ``author``.
         progress: Is told how far it is.
@@ -71,12 +77,13 @@ async def write_minari(
 
     Raises:
         MissingExtraError: Minari is not installed.
-        UsageError: ``dataset_id`` is none, or one for several actors.
+        UsageError: ``dataset_id`` is none, or one for several actors; or another argument is wrong.
         ExportError: Something cannot be represented, or a dataset exists already.
         RpcError: The datastore could not be asked, or broke off.
         DecodeError: A sample cannot be read.
         SpecsError: There are no specs, or not those of the class of an actor.
     """
+    limit = _as_step_count("max_episode_steps", max_episode_steps)
     minari = load("minari", "minari")
     if data_format != "hdf5":  # for which Minari itself says what is missing
         load("pyarrow", "minari")
@@ -89,7 +96,7 @@ async def write_minari(
     datasets = _Datasets(minari, _ids(dataset_id, plan), options, leave_out)
     skipped = 0
     try:
-        trials = _Trials(skip_incomplete)
+        trials = _Trials(skip_incomplete, limit)
         async with aclosing(read_samples(datastore, chosen, plan, progress)) as samples:
             async for info, sample in samples:
                 for actor, episode in trials.add(info, sample):
@@ -106,8 +113,9 @@ async def write_minari(
 class _Trials:
     """Makes episodes of samples that come trial by trial."""
 
-    def __init__(self, skip_incomplete: bool) -> None:
+    def __init__(self, skip_incomplete: bool, step_limit: int) -> None:
         self._skip_incomplete = skip_incomplete
+        self._step_limit = step_limit
         self._trial_id = ""
         self._episodes: dict[str, Episode] = {}
         self._incomplete: dict[str, None] = {}
@@ -119,7 +127,7 @@ class _Trials:
             yield from self.finish()
             self._trial_id = info.trial_id
         for actor, data in sample.actors_data.items():
-            episode = self._episodes.setdefault(actor, Episode(info.parameters.max_steps))
+            episode = self._episodes.setdefault(actor, Episode(self._step_limit))
             if actor not in self._incomplete:
                 self._add(actor, episode, sample, data)
 

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import errno
 import os
 import sys
 from collections.abc import Sequence
@@ -21,6 +22,9 @@ def _normalize(token: str) -> str:
     """Take ``--log-level`` for ``--log_level``."""
     return token.replace("-", "_")
 
+
+_UNWRITABLE = {errno.ENOSPC, errno.EIO}
+"""What writing fails with when a disk is full, or broken."""
 
 _SETTINGS: dict[str, Any] = {"help_option_names": ["-h", "--help"], "token_normalize_func": _normalize}
 
@@ -50,6 +54,12 @@ def main(args: Sequence[str] | None = None) -> None:
         _fail(error.format_message())
     except click.exceptions.Abort:
         _fail("interrupted", 130)
+    except OSError as error:
+        if error.errno not in _UNWRITABLE:
+            raise
+        # Python writes what is left when it ends: to nowhere, so that this does not fail once more.
+        os.dup2(os.open(os.devnull, os.O_WRONLY), 1)
+        _fail(f"the output cannot be written: {error.strerror}")
     except Exception as error:
         # Only what is ours explains itself; imported this late for the sake of --help.
         from cogment_core.errors import CogmentError

@@ -8,7 +8,7 @@ from typing import Any, TypeVar
 
 import click
 
-from cogment_services.cli.client_options import client_options, said_options
+from cogment_services.cli.client_options import client_options, said_endpoint, said_options
 from cogment_services.cli.groups import AliasGroup
 from cogment_services.cli.options import PORT, anywhere, noted_options, option
 from cogment_services.cli.properties import properties_option
@@ -27,9 +27,6 @@ _HERE: dict[str, Any] = anywhere(_KIND)
 def directory_options(function: FunctionT) -> FunctionT:
     """The options that say where the Directory is; they can be given before and after the name of a command."""
     for add in (
-        option("--trust_chain", help="PEM file of this client's certificate, for mutual TLS.", **_HERE),
-        option("--private_key", help="PEM file of this client's key, for mutual TLS.", **_HERE),
-        option("--root_cert", help="PEM file of the authority that the Directory is certified by, for TLS.", **_HERE),
         option("--auth_token", hidden=True, **_HERE),
         option("--endpoint", hidden=True, **_HERE),
         option(
@@ -118,11 +115,8 @@ def _run(command: Callable[..., Any], **settings: Any) -> None:
             click.echo(f"Warning: --{old} is deprecated, use --{new}", err=True)
             said.setdefault(new, said[old])
     options = DirectoryOptions(
-        url=said.get("directory_endpoint") or _ENDPOINT,
+        endpoint=said_endpoint(said.get("directory_endpoint") or _ENDPOINT),
         token=said.get("directory_authentication_token") or "",
-        private_key=said.get("private_key") or None,
-        root_cert=said.get("root_cert") or None,
-        trust_chain=said.get("trust_chain") or None,
         timeout=said_options().timeout,
         as_json=said_options().as_json,
     )

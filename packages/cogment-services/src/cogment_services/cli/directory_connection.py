@@ -26,16 +26,10 @@ __all__ = ["Connection", "DirectoryOptions", "connect"]
 class DirectoryOptions:
     """Where the Directory is, and how to talk to it."""
 
-    url: str
-    """Its endpoint."""
+    endpoint: Endpoint
+    """Where it is."""
     token: str = field(default="", repr=False)
     """What to be let in with; empty for nothing."""
-    private_key: str | None = None
-    """File of this client's key, for mutual TLS."""
-    root_cert: str | None = None
-    """File of the authority that is trusted, for TLS."""
-    trust_chain: str | None = None
-    """File of this client's certificate, for mutual TLS."""
     timeout: float = 30.0
     """Seconds for connecting and for the call, together."""
     as_json: bool = False
@@ -52,7 +46,7 @@ class Connection:
     """
 
     def __init__(self, options: DirectoryOptions, channel: Any, until: float) -> None:
-        self._target = redact_url(options.url)
+        self._target = redact_url(options.endpoint.url)
         self._metadata = [("authentication-token", options.token)] if options.token else []
         self._stub: Any = DirectorySPStub(channel)
         self._until = until
@@ -89,14 +83,11 @@ async def connect(options: DirectoryOptions) -> AsyncGenerator[Connection, None]
     """The Directory, once it can be reached.
 
     Raises:
-        EndpointError: The URL or the files for TLS are wrong.
+        EndpointError: The URL is wrong, or what there is for TLS.
         UnavailableError: It could not be reached in time.
     """
     until = time.monotonic() + options.timeout
-    endpoint = Endpoint(options.url)
-    if options.private_key or options.root_cert or options.trust_chain:
-        endpoint.set_from_files(options.private_key, options.root_cert, options.trust_chain)
-    channel = open_channel(endpoint)
+    channel = open_channel(options.endpoint)
     try:
         await asyncio.wait_for(channel.channel_ready(), options.timeout)
         yield Connection(options, channel, until)
@@ -105,6 +96,6 @@ async def connect(options: DirectoryOptions) -> AsyncGenerator[Connection, None]
             f"cannot be reached within {options.timeout:g} s (is a server running at this address, do both sides use "
             "TLS, or neither, and are all certificates valid?)"
         )
-        raise UnavailableError(grpc.StatusCode.UNAVAILABLE, text, target=redact_url(options.url)) from None
+        raise UnavailableError(grpc.StatusCode.UNAVAILABLE, text, target=redact_url(options.endpoint.url)) from None
     finally:
         await channel.close()

@@ -21,9 +21,9 @@ def parse_moment(text: str, now: datetime) -> datetime:
     Raises:
         ValueError: It is neither.
     """
-    if text[-1:].isalpha() and text[-1] != "Z":
-        return now - timedelta(seconds=parse_duration(text))
     try:
+        if text[-1:].isalpha() and text[-1] != "Z":
+            return now - timedelta(seconds=parse_duration(text))
         moment = datetime.fromisoformat(text.removesuffix("Z") + ("+00:00" if text.endswith("Z") else ""))
     except ValueError:
         text = f"{text!r} is no time; write 2026-11-21, 2026-11-21T14:30, or how long ago: 2h30m, for example"

@@ -37,10 +37,16 @@ def server_options(prefix: str, *, prometheus_names: tuple[str, ...] = ()) -> Ca
             f"{prefix}INSECURE",
             is_flag=True,
             default=False,
-            help="Let strangers connect: listen wider than this machine without mutual TLS.",
+            help="Let strangers connect: listen wider than this machine without mutual TLS, or serve metrics there.",
         ),
         option(
             "--prometheus_port", prometheus, type=PORT, metavar="PORT", default=0, help="Port for metrics; 0 for none."
+        ),
+        option(
+            "--prometheus_host",
+            f"{prefix}PROMETHEUS_HOST",
+            default="127.0.0.1",
+            help="Address to serve metrics on; they have neither TLS nor a password.",
         ),
         option(
             "--status_file",
@@ -69,16 +75,19 @@ def secured(options: dict[str, Any]) -> Tls | None:
     """What the options say of TLS, if the server may listen like this.
 
     Raises:
-        click.UsageError: ``--host`` is empty.
+        click.UsageError: ``--host`` or ``--prometheus_host`` is empty.
         CogmentError: It may not, or a file for TLS cannot be used.
     """
-    from cogment_services.exposure import check_exposure
+    from cogment_services.exposure import check_exposure, check_metrics_exposure
     from cogment_services.tls import load_tls
 
-    if not options["host"]:  # ``--host=$HOST`` without HOST must not open all addresses
-        raise click.UsageError("--host is empty; write an address to listen on, or 0.0.0.0 or :: for all")
+    for name in ("host", "prometheus_host"):
+        if not options[name]:  # ``--host=$HOST`` without HOST must not open all addresses
+            raise click.UsageError(f"--{name} is empty; write an address to listen on, or 0.0.0.0 or :: for all")
     tls = load_tls(options["private_key"], options["root_cert"], options["trust_chain"])
     check_exposure(options["host"], tls, insecure=options["insecure"])
+    if options["prometheus_port"]:
+        check_metrics_exposure(options["prometheus_host"], insecure=options["insecure"])
     return tls
 
 
@@ -100,7 +109,7 @@ def app_options(name: str, options: dict[str, Any]) -> AppOptions:
         name=name,
         log=log_settings(),
         status_file=options["status_file"],
-        host=options["host"],
+        prometheus_host=options["prometheus_host"],
         prometheus_port=options["prometheus_port"],
         grace=options["grace"],
     )

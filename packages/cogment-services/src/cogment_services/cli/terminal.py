@@ -72,9 +72,11 @@ def standard_output_guarded() -> Generator[None, None, None]:
     Raises:
         UsageError: It has.
     """
+    output = sys.stdout
     try:
         yield
-        sys.stdout.flush()
+        if output is not None:  # else it is closed: nobody wants to read anything
+            output.flush()
     except BrokenPipeError:
         # Python writes what is left when it ends: to nowhere, so that this does not fail once more.
         os.dup2(os.open(os.devnull, os.O_WRONLY), sys.stdout.fileno())

@@ -2,20 +2,18 @@
 
 from __future__ import annotations
 
-from collections.abc import Iterable
-from importlib import metadata
+import asyncio
 from typing import Any, NoReturn, TypeVar
 
 import grpc
 from google.protobuf.message import DecodeError, Message
 
-from cogment_core.api.common_pb2 import StatusReply, VersionInfo
 from cogment_core.errors import CogmentError, UsageError
-from cogment_core.serving import status_reply, version_info
+from cogment_services.datastore.parts import SMALL, check_parts
 from cogment_services.datastore.store import DamageError, StoreError, StoreFullError, TrialGoneError
 from cogment_services.refusals import Refusal, refuse
 
-__all__ = ["no_trial", "parse", "say_no", "status", "version"]
+__all__ = ["no_trial", "parse", "say_no"]
 
 MessageT = TypeVar("MessageT", bound=Message)
 
@@ -41,25 +39,17 @@ def no_trial(trial_id: str) -> Refusal:
     return Refusal(grpc.StatusCode.NOT_FOUND, f"there is no trial [{trial_id}] in this datastore")
 
 
-def parse(kind: type[MessageT], request: Any) -> MessageT:
-    """A request of a stream, which comes serialized over gRPC, and as it is in process.
+async def parse(kind: type[MessageT], request: Any) -> MessageT:
+    """A request, which comes serialized over gRPC, and as it is in process.
 
     Raises:
-        UsageError: It cannot be decoded.
+        UsageError: It cannot be decoded, or would fill the memory.
     """
     if isinstance(request, kind):
         return request
+    if len(request) > SMALL:
+        await asyncio.to_thread(check_parts, kind.DESCRIPTOR, request)
     try:
         return kind.FromString(request)
     except DecodeError as error:
         raise UsageError(f"a message cannot be decoded as {kind.DESCRIPTOR.full_name}") from error
-
-
-def version() -> VersionInfo:
-    """Which version this is."""
-    return version_info(cogment=metadata.version("cogment-services"))
-
-
-def status(names: Iterable[str]) -> StatusReply:
-    """The statuses that are asked for by name; datastores are not chosen by their load, so that is always 0."""
-    return status_reply(names, {"overall_load": lambda: 0})

@@ -87,6 +87,7 @@ class Archive:
         self.attendance.close()
         await self._tasks.close()
         await self.commits.close()
+        self.metrics.close()
         self._is_open = False
         await asyncio.get_running_loop().run_in_executor(self._readers, self._store.close)
         self._readers.shutdown(wait=True)

@@ -38,6 +38,9 @@ MAX_WAITING_BYTES = 32 << 20
 GATHER = 0.001
 """Seconds that changes are gathered for, while they come faster than single commits are made."""
 
+TIDY_FAILURES = 3
+"""How often in a row tidying up may fail before it is left until there is more to tidy up."""
+
 RECOVERY = (0.2, 5.0)
 """Seconds between two attempts to make the store ready again: at first, and at most."""
 
@@ -72,6 +75,7 @@ class CommitQueue:
         self._room.set()
         self._failure: StoreError | None = StoreError("the datastore is not started")
         self._tidying = True
+        self._tidy_failures = 0
         self._closing = False
         self._last_group = 0
 
@@ -146,6 +150,7 @@ class CommitQueue:
     def tidy(self) -> None:
         """There may be something to tidy up, when there is nothing else to do."""
         self._tidying = True
+        self._tidy_failures = 0
         self._news.set()
 
     # --- the work -----------------------------------------------------------------------------------------------
@@ -186,7 +191,11 @@ class CommitQueue:
     async def _tidy(self) -> None:
         try:
             self._tidying = await self._in_thread(self._store.tidy)
+            self._tidy_failures = 0
         except StoreError as error:
+            self._tidy_failures += 1
+            # What is damaged there stays so, and must not keep all else from being stored.
+            self._tidying = self._tidy_failures < TIDY_FAILURES
             await self._fail(error, [])
 
     async def _fail(self, error: StoreError, group: Sequence[tuple[Change, Receipt]]) -> None:

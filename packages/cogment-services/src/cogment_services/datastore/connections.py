@@ -69,11 +69,13 @@ class Readers:
         with self._lock:
             generation = self._generation
             connection = self._idle.pop() if self._idle else None
+        is_new = connection is None
         if connection is None:
             connection = self._connect(self._path)
-            connection.text_factory = _text
-            connection.execute("PRAGMA query_only = ON")
         try:
+            if is_new:
+                connection.text_factory = _text
+                connection.execute("PRAGMA query_only = ON")
             yield connection
         except BaseException:
             connection.close()

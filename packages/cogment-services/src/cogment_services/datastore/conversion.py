@@ -27,8 +27,11 @@ DIGEST_BYTES = 16
 MAX_ACTORS = 10_000
 """Actors of a trial. Each takes memory in every sample."""
 
-MAX_ENTRIES = 500_000
+MAX_ENTRIES = 100_000
 """Received rewards in a sample: one reward may be for all actors, so that a small message could fill the memory."""
+
+MAX_BYTES = 48 << 20
+"""Bytes of a stored sample: with the rewards that come late, a reader has to be able to take it as one message."""
 
 LONG = 5_000
 """Received rewards that take so long to convert that an event loop cannot wait for it."""
@@ -81,7 +84,7 @@ class SampleConverter:
             info.tick_id,
             info.timestamp,
             info.state,
-            stored.SerializeToString(),
+            _serialized(stored),
             special_events=tuple(info.special_events),
             default_actors=tuple(sample.default_actors),
             unavailable_actors=tuple(sample.unavailable_actors),
@@ -97,7 +100,7 @@ class SampleConverter:
         actors = [stored.actor_samples.add(actor=index) for index in self._actors]
         self._add_rewards(sample.rewards, stored, actors)
         self._add_messages(sample, stored, actors)
-        serialized = stored.SerializeToString()
+        serialized = _serialized(stored)
         digest = hashlib.blake2b(serialized, digest_size=DIGEST_BYTES).digest()
         return LateReward(self._number, tick, digest, serialized)
 
@@ -187,6 +190,11 @@ class SampleConverter:
         raise UsageError(f"trial [{self._trial_id}]: the sample of tick {sample.info.tick_id} has {what}")
 
 
+def _serialized(sample: StoredTrialSample) -> bytes:
+    check_size(sample)
+    return sample.SerializeToString()
+
+
 def _mean(actor: StoredTrialActorSample) -> float:
     """Mean of the received rewards, weighted by confidence; those without confidence do not count."""
     counted = [entry for entry in actor.received_rewards if entry.confidence > 0]
@@ -249,6 +257,16 @@ def check_place(trial_id: str, tick: int, timestamp: int) -> None:
         raise UsageError(f"trial [{trial_id}]: tick {tick} has a timestamp, {timestamp} ns, that is no time")
 
 
+def check_size(sample: StoredTrialSample) -> None:
+    """Refuse a sample that readers could not take.
+
+    Raises:
+        UsageError: It is too large.
+    """
+    if (size := sample.ByteSize()) > MAX_BYTES:
+        _refuse(sample, f"{size} bytes; {MAX_BYTES} can be stored")
+
+
 def check_sample(sample: StoredTrialSample, actors: int) -> None:
     """Refuse a stored sample that readers would stumble over.
 
@@ -260,6 +278,7 @@ def check_sample(sample: StoredTrialSample, actors: int) -> None:
         UsageError: It refers to something that is not there.
     """
     check_place(sample.trial_id, sample.tick_id, sample.timestamp)
+    check_size(sample)
     payloads = len(sample.payloads)
     for actor in sample.actor_samples:
         if actor.actor >= actors:

@@ -18,22 +18,26 @@ from cogment_core.api.common_pb2 import ENDED
 from cogment_core.api.datalog_pb2 import RunTrialDatalogInput, RunTrialDatalogOutput
 from cogment_core.errors import CogmentError
 from cogment_core.logs import logger
-from cogment_services.datastore.answers import parse, say_no, status, version
+from cogment_services.datastore.answers import parse, say_no
 from cogment_services.datastore.archive import Archive
 from cogment_services.datastore.conversion import SampleConverter
 from cogment_services.datastore.receipts import Receipts
 from cogment_services.datastore.store import NewSample
 from cogment_services.refusals import Refusal
+from cogment_services.status import StatusReporter
 from cogment_services.trial_ids import the_trial_id
 
 __all__ = ["INCOMPLETE", "DatalogService", "add_datalog"]
 
 INCOMPLETE = "incomplete: the datalog was completed without a last sample"
 
+DOUBT = 0.5
+"""Seconds until it is certain that a stream was completed, and not lost."""
+
 _STORED = RunTrialDatalogOutput()
 
 
-class DatalogService:
+class DatalogService(StatusReporter):
     """What the Orchestrator uses.
 
     Args:
@@ -50,14 +54,6 @@ class DatalogService:
         except CogmentError as error:
             await say_no(context, error)
 
-    async def Version(self, request: common_pb2.VersionRequest, context: Any) -> common_pb2.VersionInfo:
-        """Which version this is."""
-        return version()
-
-    async def Status(self, request: common_pb2.StatusRequest, context: Any) -> common_pb2.StatusReply:
-        """How the service is."""
-        return status(request.names)
-
 
 class _Log:
     """One stream."""
@@ -68,6 +64,7 @@ class _Log:
         self._trial_id = trial_id
         self._receipts = Receipts()
         self._finished = False
+        self._last_tick = -1
         self._ended = False
 
     async def run(self) -> None:
@@ -79,8 +76,9 @@ class _Log:
         number, converter = await self._begin()
         with self._archive.attendance.present(number):
             await self._take_and_answer(converter)
-            # A client that was killed seems to complete its stream at first; then this task is cancelled.
-            await asyncio.sleep(0)
+            if not self._ended:
+                # Who was killed or cut off seems to complete the stream at first; then this task is cancelled.
+                await asyncio.sleep(DOUBT)
         if self._ended:
             self._archive.attendance.forget(number)
         elif not self._archive.attendance.anybody(number):
@@ -130,7 +128,8 @@ class _Log:
                 await commits.room()
             commits.submit(change, receipts)
             receipts.expect()
-            self._ended = self._ended or (isinstance(change, NewSample) and change.state == ENDED)
+            if isinstance(change, NewSample) and change.tick >= self._last_tick:
+                self._last_tick, self._ended = change.tick, change.state == ENDED
 
     async def _answer(self) -> None:
         receipts, write = self._receipts, self._context.write
@@ -147,7 +146,7 @@ class _Log:
     async def _read(self) -> RunTrialDatalogInput | None:
         """The next message; None when there are no more."""
         request = await self._context.read()
-        return None if request is grpc.aio.EOF else parse(RunTrialDatalogInput, request)
+        return None if request is grpc.aio.EOF else await parse(RunTrialDatalogInput, request)
 
 
 def _user_id(context: Any) -> str:

@@ -16,6 +16,7 @@ from cogment_core.api.common_pb2 import ENDED, UNKNOWN
 from cogment_services.datastore.conversion import merge_late
 from cogment_services.datastore.reading import PAGE_BYTES, PAGE_SAMPLES
 from cogment_services.datastore.store import (
+    MAX_LATE_BYTES,
     Change,
     DeleteTrials,
     EndTrial,
@@ -24,6 +25,7 @@ from cogment_services.datastore.store import (
     PutTrial,
     SamplePage,
     StoreFullError,
+    TooLateError,
     TrialGoneError,
     TrialPage,
     TrialQuery,
@@ -115,6 +117,8 @@ class MemoryStore:
             return StoreFullError(
                 f"the memory of the datastore is full: trials that run have {self._size} of {self._max_bytes} bytes"
             )
+        if isinstance(change, LateReward) and not _has_room(trial, change):
+            return TooLateError(change.tick)
         added = _add_late(trial, change) if isinstance(change, LateReward) else _add_sample(trial, change)
         trial.size += added
         self._size += added
@@ -225,6 +229,12 @@ def _add_sample(trial: _Trial, sample: NewSample) -> int:
     return added
 
 
+def _has_room(trial: _Trial, reward: LateReward) -> bool:
+    rewards = trial.late.get(reward.tick, {})
+    size = sum(each.size for each in rewards.values())
+    return reward.digest in rewards or size + reward.size <= MAX_LATE_BYTES
+
+
 def _add_late(trial: _Trial, reward: LateReward) -> int:
     rewards = trial.late.setdefault(reward.tick, {})
     if reward.digest in rewards:
@@ -252,7 +262,8 @@ def _fill(page: SamplePage, samples: Sequence[NewSample], late: dict[int, list[b
         if size >= PAGE_BYTES:
             page.full = True
             return
-        page.samples.append(merge_late(sample.sample, late[sample.tick]) if sample.tick in late else sample.sample)
+        merged = merge_late(sample.sample, late[sample.tick]) if sample.tick in late else sample.sample
+        page.samples.append(merged)
         page.last = sample.tick
-        size += sample.size
+        size += len(merged)
     page.full = len(samples) >= PAGE_SAMPLES

@@ -8,6 +8,7 @@ from __future__ import annotations
 from collections.abc import Callable, Sequence
 from typing import TYPE_CHECKING
 
+from cogment_core.collectors import Total, shared_collectors
 from cogment_services.datastore.store import Change, LateReward, NewSample
 
 if TYPE_CHECKING:
@@ -17,7 +18,7 @@ __all__ = ["DatastoreMetrics"]
 
 
 class DatastoreMetrics:
-    """What a datastore counts and measures.
+    """What a datastore counts and measures, together with others that use the same registry of metrics.
 
     Args:
         registry: Where the metrics are kept; None for no metrics.
@@ -25,12 +26,25 @@ class DatastoreMetrics:
     """
 
     def __init__(self, registry: CollectorRegistry | None, size: Callable[[], int]) -> None:
-        self._collectors = None if registry is None else _Collectors(registry, size)
+        self._collectors = None if registry is None else shared_collectors(_Collectors, registry)
+        self._size = size
+        self._waiting = 0
+        self._open_trials = 0
+        if self._collectors is not None:
+            self._collectors.size.add(size)
+
+    def close(self) -> None:
+        """What is told to the registry is as if this datastore were not there; what was counted stays."""
+        self.waiting(0)
+        self.open_trials(0)
+        if self._collectors is not None:
+            self._collectors.size.remove(self._size)
 
     def waiting(self, count: int) -> None:
         """So many changes wait to be committed."""
         if self._collectors is not None:
-            self._collectors.waiting.set(count)
+            self._collectors.waiting.inc(count - self._waiting)
+        self._waiting = count
 
     def committed(self, changes: Sequence[Change], seconds: float) -> None:
         """``changes`` were committed within ``seconds``."""
@@ -48,11 +62,12 @@ class DatastoreMetrics:
     def open_trials(self, count: int) -> None:
         """So many trials are not over."""
         if self._collectors is not None:
-            self._collectors.trials.set(count)
+            self._collectors.trials.inc(count - self._open_trials)
+        self._open_trials = count
 
 
 class _Collectors:
-    def __init__(self, registry: CollectorRegistry, size: Callable[[], int]) -> None:
+    def __init__(self, registry: CollectorRegistry) -> None:
         from prometheus_client import Counter, Gauge, Histogram
 
         prefix = "trial_datastore_"
@@ -61,8 +76,7 @@ class _Collectors:
         self.bytes = Counter(f"{prefix}sample_bytes", "Bytes of samples that were stored", registry=registry)
         self.sent = Counter(f"{prefix}sent_samples", "Samples that were sent to readers", registry=registry)
         self.waiting = Gauge(f"{prefix}waiting_changes", "Changes that wait to be committed", registry=registry)
-        self.size = Gauge(f"{prefix}size_bytes", "Bytes that the store takes", registry=registry)
-        self.size.set_function(size)
+        self.size = Total(Gauge(f"{prefix}size_bytes", "Bytes that the store takes", registry=registry))
         self.trials = Gauge(f"{prefix}open_trials", "Trials that are not over", registry=registry)
         self.commits = Histogram(
             f"{prefix}commit_duration_seconds", "Seconds that commits took", buckets=buckets, registry=registry

@@ -47,6 +47,11 @@ SELECT id, timestamp, state, special_events, default_actors, unavailable_actors,
 FROM samples WHERE id > ? AND id < ? ORDER BY id LIMIT ?
 """
 
+_LATE = """
+SELECT trial, tick, digest, sample, checksum FROM late_rewards
+WHERE trial = ? AND tick > ? AND tick <= ? ORDER BY tick
+"""
+
 
 # --- trials -----------------------------------------------------------------------------------------------------------
 
@@ -110,7 +115,8 @@ def read_samples(connection: sqlite3.Connection, trial: int, after: int) -> Samp
     if rows:
         late = _late(connection, trial, after, page)
         for row in rows:
-            _add(page, row, late)
+            if _tick(row) <= page.last:
+                _add(page, row, late)
     return page
 
 
@@ -134,6 +140,8 @@ def _rows(connection: sqlite3.Connection, trial: int, page: SamplePage) -> list[
     try:
         with contextlib.closing(connection.execute(_SAMPLES, (first, end, PAGE_SAMPLES))) as cursor:
             while size < PAGE_BYTES and (row := cursor.fetchone()) is not None:
+                if not (rows[-1][0] if rows else first) < row[0] < end:
+                    raise sqlite3.DatabaseError("a page is in the place of another")
                 rows.append(row)
                 size += len(row[6]) if isinstance(row[6], bytes) else 0
         page.full = size >= PAGE_BYTES or len(rows) >= PAGE_SAMPLES
@@ -146,17 +154,19 @@ def _rows(connection: sqlite3.Connection, trial: int, page: SamplePage) -> list[
 
 
 def _late(connection: sqlite3.Connection, trial: int, after: int, page: SamplePage) -> Mapping[int, list[bytes]]:
-    """Late rewards by tick, for the ticks of ``page``."""
-    found = connection.execute(
-        "SELECT trial, tick, digest, sample, checksum FROM late_rewards WHERE trial = ? AND tick > ? AND tick <= ?",
-        (trial, after, page.last),
-    )
+    """Late rewards by tick, for the ticks of ``page``, which is cut short when they are too many."""
     late: dict[int, list[bytes]] = defaultdict(list)
-    for row in found:
-        if late_is_intact(row):
-            late[row[1]].append(row[3])
-        else:
-            page.damaged.append(f"a late reward of tick {row[1]}")
+    size = 0
+    with contextlib.closing(connection.execute(_LATE, (trial, after, page.last))) as cursor:
+        for row in cursor:
+            if size >= PAGE_BYTES and row[1] not in late:
+                page.last, page.full = row[1] - 1, True
+                break
+            if late_is_intact(row):
+                late[row[1]].append(row[3])
+                size += len(row[3])
+            else:
+                page.damaged.append(f"a late reward of tick {row[1]}")
     return late
 
 

@@ -11,22 +11,31 @@ import grpc.aio
 
 from cogment_core.api import common_pb2, trial_datastore_pb2
 from cogment_core.api.common_pb2 import ENDED, TrialParams
-from cogment_core.api.trial_datastore_pb2 import AddSampleRequest, RetrieveSampleReply, StoredTrialSample
+from cogment_core.api.trial_datastore_pb2 import (
+    AddSampleRequest,
+    AddTrialRequest,
+    DeleteTrialsRequest,
+    RetrieveSampleReply,
+    RetrieveSamplesRequest,
+    RetrieveTrialsRequest,
+    StoredTrialSample,
+)
 from cogment_core.errors import CogmentError, UsageError
 from cogment_core.inprocess.context import InProcessServicerContext
-from cogment_services.datastore.answers import no_trial, parse, say_no, status, version
+from cogment_services.datastore.answers import no_trial, parse, say_no
 from cogment_services.datastore.archive import Archive
 from cogment_services.datastore.conversion import check_sample
 from cogment_services.datastore.following import Send, send_samples
 from cogment_services.datastore.listing import list_trials
 from cogment_services.datastore.receipts import Receipts
 from cogment_services.datastore.store import NewSample, TrialRecord
+from cogment_services.status import StatusReporter
 from cogment_services.trial_ids import the_trial_id
 
 __all__ = ["DatastoreService", "add_trial_datastore"]
 
 
-class DatastoreService:
+class DatastoreService(StatusReporter):
     """What those who read, import and tidy up use.
 
     Args:
@@ -36,29 +45,26 @@ class DatastoreService:
     def __init__(self, archive: Archive) -> None:
         self._archive = archive
 
-    async def RetrieveTrials(
-        self, request: trial_datastore_pb2.RetrieveTrialsRequest, context: Any
-    ) -> trial_datastore_pb2.RetrieveTrialsReply:
+    async def RetrieveTrials(self, request: object, context: Any) -> trial_datastore_pb2.RetrieveTrialsReply:
         """List trials in the order in which they were added, page by page."""
         try:
-            return await list_trials(self._archive, request)
+            return await list_trials(self._archive, await parse(RetrieveTrialsRequest, request))
         except CogmentError as error:
             await say_no(context, error)
 
-    async def RetrieveSamples(self, request: trial_datastore_pb2.RetrieveSamplesRequest, context: Any) -> None:
+    async def RetrieveSamples(self, request: object, context: Any) -> None:
         """Send the samples of trials, those to come included, until these trials are over."""
         try:
-            await send_samples(self._archive, request, _sender(context))
+            await send_samples(self._archive, await parse(RetrieveSamplesRequest, request), _sender(context))
         except CogmentError as error:
             await say_no(context, error)
 
-    async def AddTrial(
-        self, request: trial_datastore_pb2.AddTrialRequest, context: Any
-    ) -> trial_datastore_pb2.AddTrialReply:
+    async def AddTrial(self, request: object, context: Any) -> trial_datastore_pb2.AddTrialReply:
         """Add a trial, or replace its parameters and its user."""
         try:
             trial_id = the_trial_id(context)
-            number = await self._archive.put_trial(trial_id, request.user_id, request.trial_params)
+            trial = await parse(AddTrialRequest, request)
+            number = await self._archive.put_trial(trial_id, trial.user_id, trial.trial_params)
             self._archive.attendance.expect((number,))
         except CogmentError as error:
             await say_no(context, error)
@@ -78,24 +84,15 @@ class DatastoreService:
             await say_no(context, error)
         return trial_datastore_pb2.AddSamplesReply()
 
-    async def DeleteTrials(
-        self, request: trial_datastore_pb2.DeleteTrialsRequest, context: Any
-    ) -> trial_datastore_pb2.DeleteTrialsReply:
+    async def DeleteTrials(self, request: object, context: Any) -> trial_datastore_pb2.DeleteTrialsReply:
         """Delete trials with their samples; unknown ones are passed over."""
         try:
-            if request.trial_ids:
-                await self._archive.delete_trials(request.trial_ids)
+            trial_ids = (await parse(DeleteTrialsRequest, request)).trial_ids
+            if trial_ids:
+                await self._archive.delete_trials(trial_ids)
         except CogmentError as error:
             await say_no(context, error)
         return trial_datastore_pb2.DeleteTrialsReply()
-
-    async def Version(self, request: common_pb2.VersionRequest, context: Any) -> common_pb2.VersionInfo:
-        """Which version this is."""
-        return version()
-
-    async def Status(self, request: common_pb2.StatusRequest, context: Any) -> common_pb2.StatusReply:
-        """How the service is."""
-        return status(request.names)
 
 
 class _Addition:
@@ -107,6 +104,7 @@ class _Addition:
         self._context = context
         self._actors = len(TrialParams.FromString(trial.params).actors)
         self._receipts = Receipts()
+        self._last_tick = -1
         self._ended = False
 
     async def run(self, request: Any) -> None:
@@ -120,7 +118,7 @@ class _Addition:
                 await self._archive.end_trial(self._trial.number, None)
             try:
                 while request is not grpc.aio.EOF:
-                    await self._add(parse(AddSampleRequest, request))
+                    await self._add(await parse(AddSampleRequest, request))
                     request = await self._context.read()
             finally:
                 await self._receipts.all()
@@ -146,7 +144,8 @@ class _Addition:
         )
         commits.submit(change, self._receipts)
         self._receipts.expect()
-        self._ended = self._ended or sample.state == ENDED
+        if sample.tick_id >= self._last_tick:
+            self._last_tick, self._ended = sample.tick_id, sample.state == ENDED
 
     def _own(self, sample: StoredTrialSample) -> StoredTrialSample:
         """``sample`` with the id of the trial."""
@@ -196,27 +195,18 @@ def _reply_head(length: int) -> bytes:
 def add_trial_datastore(servicer: DatastoreService, server: Any) -> None:
     """Let ``server`` answer calls of ``TrialDatastoreSP``.
 
-    Samples that are sent are serialized already, and those that come are decoded by the service, where an error can be
-    told.
+    Samples that are sent are serialized already, and what comes is decoded by the service, where an error can be told.
     """
     api = trial_datastore_pb2
     unary = grpc.unary_unary_rpc_method_handler
     handlers: dict[str, Any] = {
-        "RetrieveTrials": unary(
-            servicer.RetrieveTrials,
-            api.RetrieveTrialsRequest.FromString,
-            api.RetrieveTrialsReply.SerializeToString,
-        ),
-        "RetrieveSamples": grpc.unary_stream_rpc_method_handler(
-            servicer.RetrieveSamples, api.RetrieveSamplesRequest.FromString, None
-        ),
-        "AddTrial": unary(servicer.AddTrial, api.AddTrialRequest.FromString, api.AddTrialReply.SerializeToString),
+        "RetrieveTrials": unary(servicer.RetrieveTrials, None, api.RetrieveTrialsReply.SerializeToString),
+        "RetrieveSamples": grpc.unary_stream_rpc_method_handler(servicer.RetrieveSamples, None, None),
+        "AddTrial": unary(servicer.AddTrial, None, api.AddTrialReply.SerializeToString),
         "AddSample": grpc.stream_unary_rpc_method_handler(
             servicer.AddSample, None, api.AddSamplesReply.SerializeToString
         ),
-        "DeleteTrials": unary(
-            servicer.DeleteTrials, api.DeleteTrialsRequest.FromString, api.DeleteTrialsReply.SerializeToString
-        ),
+        "DeleteTrials": unary(servicer.DeleteTrials, None, api.DeleteTrialsReply.SerializeToString),
         "Version": unary(
             servicer.Version, common_pb2.VersionRequest.FromString, common_pb2.VersionInfo.SerializeToString
         ),

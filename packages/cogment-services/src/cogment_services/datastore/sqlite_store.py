@@ -18,6 +18,7 @@ from cogment_services.datastore.file_lock import FileLock
 from cogment_services.datastore.reading import count_missing, find_trials, read_samples
 from cogment_services.datastore.records import late_row, sample_id, sample_row, trial_checksum
 from cogment_services.datastore.store import (
+    MAX_LATE_BYTES,
     Change,
     DeleteTrials,
     EndTrial,
@@ -26,6 +27,7 @@ from cogment_services.datastore.store import (
     PutTrial,
     SamplePage,
     StoreError,
+    TooLateError,
     TrialGoneError,
     TrialPage,
     TrialQuery,
@@ -66,7 +68,6 @@ class SqliteStore:
         self._lock: FileLock | None = None
         self._writer: sqlite3.Connection | None = None
         self._readers = Readers(connect, str(self._path))
-        self._deleted: set[int] = set()
 
     # --- life ---------------------------------------------------------------------------------------------------
 
@@ -79,7 +80,6 @@ class SqliteStore:
             self._lock = FileLock(self._path)
             try:
                 self._writer = self._open_writer()
-                self._note_deleted(self._writer)
                 unfinished = "SELECT trial FROM trial_states WHERE end_reason IS NULL AND last_state <> 5"
                 return [number for (number,) in self._writer.execute(unfinished)]
             except BaseException:
@@ -112,15 +112,10 @@ class SqliteStore:
                 connection.execute("BEGIN IMMEDIATE")
                 connection.execute(f"PRAGMA user_version = {schema.VERSION}")  # writes a page, changes nothing
                 connection.execute("COMMIT")
-                self._note_deleted(connection)  # the commit that failed may have been made all the same
             except BaseException:
                 connection.close()
                 raise
         self._writer = connection
-
-    def _note_deleted(self, connection: sqlite3.Connection) -> None:
-        deleted = connection.execute("SELECT trial FROM deleted_trials")
-        self._deleted = self._deleted.union(number for (number,) in deleted)
 
     def close(self) -> None:
         """See `Store`."""
@@ -146,13 +141,8 @@ class SqliteStore:
 
     def commit(self, changes: Sequence[Change]) -> Sequence[object]:
         """See `Store`."""
-        before = self._deleted
-        try:
-            with storage_errors(f"{self._path} cannot be written"), self._transaction() as connection:
-                return self._apply(connection, changes)
-        except BaseException:
-            self._deleted = before
-            raise
+        with storage_errors(f"{self._path} cannot be written"), self._transaction() as connection:
+            return _apply(connection, changes)
 
     @contextlib.contextmanager
     def _transaction(self) -> Generator[sqlite3.Connection, None, None]:
@@ -166,46 +156,6 @@ class SqliteStore:
         except BaseException:
             self._drop_connections()
             raise
-
-    def _apply(self, connection: sqlite3.Connection, changes: Sequence[Change]) -> list[object]:
-        outcomes: list[object] = []
-        samples: list[NewSample] = []
-        for change in changes:
-            if isinstance(change, NewSample):
-                if change.trial in self._deleted:
-                    outcomes.append(TrialGoneError(f"trial number {change.trial} was deleted"))
-                    continue
-                if samples and samples[-1].replaces != change.replaces:
-                    _insert(connection, samples)
-                samples.append(change)
-                outcomes.append(None)
-                continue
-            _insert(connection, samples)
-            outcomes.append(self._apply_other(connection, change))
-        _insert(connection, samples)
-        return outcomes
-
-    def _apply_other(self, connection: sqlite3.Connection, change: Change) -> object:
-        if isinstance(change, PutTrial):
-            return _put_trial(connection, change)
-        if isinstance(change, DeleteTrials):
-            numbers = _delete_trials(connection, change.trial_ids)
-            self._deleted = self._deleted.union(numbers)
-            return numbers
-        if change.trial in self._deleted:
-            return TrialGoneError(f"trial number {change.trial} was deleted")
-        if isinstance(change, LateReward):
-            connection.execute(
-                "INSERT OR IGNORE INTO late_rewards (trial, tick, digest, sample, checksum) VALUES (?, ?, ?, ?, ?)",
-                late_row(change),
-            )
-        elif isinstance(change, EndTrial):
-            connection.execute(
-                "UPDATE trial_states SET end_reason = ?1 "
-                "WHERE trial = ?2 AND last_state <> 5 AND (end_reason IS NULL OR ?1 IS NULL)",
-                (change.reason, change.trial),
-            )
-        return None
 
     def tidy(self) -> bool:
         """See `Store`."""
@@ -234,6 +184,84 @@ class SqliteStore:
         """See `Store`."""
         with storage_errors(f"{self._path} cannot be read"), self._readers.lend() as connection:
             return count_missing(connection, trial)
+
+
+def _apply(connection: sqlite3.Connection, changes: Sequence[Change]) -> list[object]:
+    outcomes: list[object] = []
+    samples: list[NewSample] = []
+    trials = _KnownTrials(connection)
+    for change in changes:
+        if isinstance(change, NewSample):
+            if samples and samples[-1].replaces != change.replaces:
+                _insert(connection, samples)
+            if change.trial in trials:
+                samples.append(change)
+                outcomes.append(None)
+            else:
+                outcomes.append(_gone(change.trial))
+            continue
+        _insert(connection, samples)
+        outcomes.append(_apply_other(connection, change, trials))
+    _insert(connection, samples)
+    return outcomes
+
+
+def _apply_other(
+    connection: sqlite3.Connection, change: PutTrial | LateReward | EndTrial | DeleteTrials, trials: _KnownTrials
+) -> object:
+    if isinstance(change, PutTrial):
+        return _put_trial(connection, change)
+    if isinstance(change, DeleteTrials):
+        trials.forget()
+        return _delete_trials(connection, change.trial_ids)
+    if change.trial not in trials:
+        return _gone(change.trial)
+    if isinstance(change, LateReward):
+        return _add_late(connection, change)
+    connection.execute(
+        "UPDATE trial_states SET end_reason = ?1 "
+        "WHERE trial = ?2 AND last_state <> 5 AND (end_reason IS NULL OR ?1 IS NULL)",
+        (change.reason, change.trial),
+    )
+    return None
+
+
+def _add_late(connection: sqlite3.Connection, change: LateReward) -> StoreError | None:
+    size, is_there = connection.execute(
+        "SELECT total(length(sample)), total(digest = ?) FROM late_rewards WHERE trial = ? AND tick = ?",
+        (change.digest, change.trial, change.tick),
+    ).fetchone()
+    if is_there:
+        return None
+    if size + change.size > MAX_LATE_BYTES:
+        return TooLateError(change.tick)
+    connection.execute(
+        "INSERT INTO late_rewards (trial, tick, digest, sample, checksum) VALUES (?, ?, ?, ?, ?)", late_row(change)
+    )
+    return None
+
+
+class _KnownTrials:
+    """The numbers of the trials that there are, each looked up once."""
+
+    def __init__(self, connection: sqlite3.Connection) -> None:
+        self._connection = connection
+        self._known: set[int] = set()
+
+    def __contains__(self, number: int) -> bool:
+        if number not in self._known:
+            if self._connection.execute("SELECT 1 FROM trials WHERE number = ?", (number,)).fetchone() is None:
+                return False
+            self._known.add(number)
+        return True
+
+    def forget(self) -> None:
+        """Some are not there any more."""
+        self._known.clear()
+
+
+def _gone(trial: int) -> TrialGoneError:
+    return TrialGoneError(f"trial number {trial} was deleted")
 
 
 def _insert(connection: sqlite3.Connection, samples: list[NewSample]) -> None:

@@ -13,6 +13,7 @@ from typing import Protocol
 from cogment_core.errors import CogmentError
 
 __all__ = [
+    "MAX_LATE_BYTES",
     "MAX_TICK",
     "Change",
     "DamageError",
@@ -25,6 +26,7 @@ __all__ = [
     "Store",
     "StoreError",
     "StoreFullError",
+    "TooLateError",
     "TrialGoneError",
     "TrialPage",
     "TrialQuery",
@@ -33,6 +35,9 @@ __all__ = [
 
 MAX_TICK = (1 << 32) - 1
 """The last tick that a store can have."""
+
+MAX_LATE_BYTES = 8 << 20
+"""Bytes of late rewards that one tick can have: they have to fit into one message with its sample."""
 
 
 class StoreError(CogmentError):
@@ -45,6 +50,17 @@ class TrialGoneError(StoreError):
 
 class StoreFullError(StoreError):
     """There is no room for what is to be stored."""
+
+
+class TooLateError(StoreFullError):
+    """There is no room for another late reward of a tick.
+
+    Args:
+        tick: The tick.
+    """
+
+    def __init__(self, tick: int) -> None:
+        super().__init__(f"the late rewards of tick {tick} have more than {MAX_LATE_BYTES} bytes")
 
 
 class DamageError(StoreError):

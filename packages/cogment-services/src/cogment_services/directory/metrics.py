@@ -2,9 +2,11 @@
 
 from __future__ import annotations
 
+from collections import Counter as Tally
 from typing import TYPE_CHECKING
 
 from cogment_core.api.directory_pb2 import ServiceType
+from cogment_core.collectors import shared_collectors
 
 if TYPE_CHECKING:
     from prometheus_client import CollectorRegistry
@@ -15,24 +17,28 @@ __all__ = ["DirectoryMetrics"]
 
 
 class DirectoryMetrics:
-    """What a Directory counts.
+    """What a Directory counts, together with others that use the same registry of metrics.
 
     Args:
         registry: Where the metrics are kept; None for no metrics.
     """
 
     def __init__(self, registry: CollectorRegistry | None) -> None:
-        self._collectors = None if registry is None else _Collectors(registry)
+        self._collectors = None if registry is None else shared_collectors(_Collectors, registry)
+        self._entries = Tally[ServiceType.ValueType]()
 
     def added(self, record: Record) -> None:
         """There is another entry."""
-        if self._collectors is not None:
-            self._collectors.entries.labels(ServiceType.Name(record.target.type)).inc()
+        self._count(record.target.type, 1)
 
     def removed(self, record: Record) -> None:
         """There is an entry less."""
-        if self._collectors is not None:
-            self._collectors.entries.labels(ServiceType.Name(record.target.type)).dec()
+        self._count(record.target.type, -1)
+
+    def close(self) -> None:
+        """This Directory has no entries any more that anybody could find."""
+        for kind, count in self._entries.items():
+            self._count(kind, -count)
 
     def registration(self, accepted: bool) -> None:
         """Somebody wanted to register."""
@@ -48,6 +54,11 @@ class DirectoryMetrics:
         """A health check ended."""
         if self._collectors is not None:
             self._collectors.checks.labels("healthy" if healthy else "failed").inc()
+
+    def _count(self, kind: ServiceType.ValueType, entries: int) -> None:
+        self._entries[kind] += entries
+        if self._collectors is not None:
+            self._collectors.entries.labels(ServiceType.Name(kind)).inc(entries)
 
 
 class _Collectors:

@@ -113,6 +113,7 @@ class ServiceRegistry:
         """Let go of everything."""
         self.stop_waiting()
         await self._checks.close()
+        self._metrics.close()
         if not await self._changes.wait(5.0):
             logger.error("the Directory's file does not take the last changes")
         await self._store.close()
@@ -140,9 +141,7 @@ class ServiceRegistry:
         self._check_token(caller)
         target = checked_target(request, caller)
         properties = checked_properties(request.details, self._limits)
-        now = time.monotonic()
-        if not all([self._budget.spend(spender, now) for spender in (caller.token, caller.address)]):
-            raise Denied("too many registrations: wait, and try again")
+        self._check_budget(caller)
         permanent = request.permanent or self._policy.force_permanent
         record = await self._carry_through(self._write(caller, target, properties, permanent))
         if record.is_checked:
@@ -179,6 +178,13 @@ class ServiceRegistry:
     def _check_token(self, caller: Caller) -> None:
         if not self.admits(caller):
             raise Denied("authentication failed: this Directory needs a token that it knows")
+
+    def _check_budget(self, caller: Caller) -> None:
+        # The address first: who has nothing left cannot use up what a token has. To have no token is no common purse.
+        spenders = (caller.address,) if caller.token == NOBODY else (caller.address, caller.token)
+        now = time.monotonic()
+        if not all(self._budget.spend(spender, now) for spender in spenders):
+            raise Denied("too many registrations: wait, and try again")
 
     def _check_name(self, record: Record) -> None:
         """A name belongs to the token that it was first registered with, as long as there are entries of it."""

@@ -3,14 +3,12 @@
 from __future__ import annotations
 
 import asyncio
-from collections.abc import AsyncIterator
-from importlib import metadata
+from collections.abc import AsyncIterator, Callable, Mapping
 from typing import Any
 
 import grpc
 import grpc.aio
 
-from cogment_core.api import common_pb2
 from cogment_core.api.directory_pb2 import (
     DeregisterReply,
     DeregisterRequest,
@@ -21,12 +19,12 @@ from cogment_core.api.directory_pb2 import (
 )
 from cogment_core.api.directory_pb2_grpc import DirectorySPServicer
 from cogment_core.errors import CogmentError
-from cogment_core.serving import status_reply, version_info
 from cogment_services.directory.limits import DirectoryLimits
 from cogment_services.directory.records import Record
 from cogment_services.directory.registry import ServiceRegistry
 from cogment_services.directory.requests import Caller, Denied, caller_of, checked_properties
 from cogment_services.refusals import Refusal, refuse
+from cogment_services.status import StatusReporter
 
 __all__ = ["DirectoryService"]
 
@@ -34,7 +32,7 @@ IDLE = 60.0
 """Seconds after which a stream ends on which nothing is asked. Clients use one stream for each request."""
 
 
-class DirectoryService(DirectorySPServicer):
+class DirectoryService(StatusReporter, DirectorySPServicer):
     """What registers and discovers services.
 
     Whatever is wrong with a request to register or deregister is said in a FAILED reply, and the stream goes on.
@@ -99,21 +97,13 @@ class DirectoryService(DirectorySPServicer):
             raise Refusal(grpc.StatusCode.INVALID_ARGUMENT, str(denied)) from None
         return await self._registry.inquire(caller, request.details.type, properties)
 
-    async def Version(self, request: common_pb2.VersionRequest, context: Any) -> common_pb2.VersionInfo:
-        """Which version this is."""
-        return version_info(cogment=metadata.version("cogment-services"))
-
-    async def Status(self, request: common_pb2.StatusRequest, context: Any) -> common_pb2.StatusReply:
-        """How the service is."""
+    def _statuses(self) -> Mapping[str, Callable[[], object]]:
         balances = self._registry.policy.load_balancing
-        return status_reply(
-            request.names,
-            {
-                "overall_load": lambda: 0,
-                "nb_entries": lambda: len(self._registry),
-                "load_balancing": lambda: "enabled" if balances else "disabled",
-            },
-        )
+        return {
+            **super()._statuses(),
+            "nb_entries": lambda: len(self._registry),
+            "load_balancing": lambda: "enabled" if balances else "disabled",
+        }
 
 
 async def _caller(context: Any) -> Caller:

@@ -3,11 +3,13 @@
 from __future__ import annotations
 
 import asyncio
+import time
 from functools import partial
 from typing import Any
 
 import grpc
 import grpc.aio
+from google.protobuf.message import DecodeError
 
 from cogment_core.api.model_registry_pb2 import ModelVersionInfo
 from cogment_core.write_behind import WriteBehind
@@ -26,6 +28,9 @@ __all__ = ["receive_version"]
 UNKNOWN_MODEL = grpc.StatusCode.INTERNAL
 """How clients have always known that the model of a new version is not there."""
 
+SLOWEST = 16 * 1024
+"""Bytes per second that a client has to send at least: others would hold the places of uploads for ever."""
+
 
 async def receive_version(
     context: Any, storage: Storage, settings: Settings, metrics: RegistryMetrics
@@ -41,11 +46,12 @@ async def receive_version(
     Raises:
         Refusal: What was sent makes no version. Nothing of it is left.
     """
-    info = _header(await _next(context, settings.patience), settings.max_model_size)
+    stream = _Stream(context, settings.patience)
+    info = _header(await stream.read(), settings.max_model_size)
     await storage.ask(Store.check_model, info.model_id, UNKNOWN_MODEL)
     upload = storage.new_upload()
     try:
-        await _receive_data(context, info, upload, storage, settings, metrics)
+        await _receive_data(stream, info, upload, storage, metrics)
         await storage.movers.start(_complete, upload, info)
         version = await storage.ask(Store.add_version, info, upload, UNKNOWN_MODEL)
     except BaseException:
@@ -73,17 +79,18 @@ def _header(message: Any, max_size: int) -> ModelVersionInfo:
 
 
 async def _receive_data(
-    context: Any, info: ModelVersionInfo, upload: Upload, storage: Storage, settings: Settings, metrics: RegistryMetrics
+    stream: _Stream, info: ModelVersionInfo, upload: Upload, storage: Storage, metrics: RegistryMetrics
 ) -> None:
     """Write what comes to ``upload``, in a thread, while more comes."""
     received = 0
     behind = WriteBehind(storage.movers.start, partial(upload.write, early=info.archived))
     try:
-        while (message := await _next(context, settings.patience)) is not grpc.aio.EOF:
+        while (message := await stream.read()) is not grpc.aio.EOF:
             chunk = data_in(message)
             if chunk is None:
                 raise _invalid("all messages after the header have to be bodies")
             received += len(chunk)
+            stream.brought(len(chunk))
             metrics.received(len(chunk))
             if received > info.data_size:
                 break
@@ -103,19 +110,40 @@ def _complete(upload: Upload, info: ModelVersionInfo) -> None:
     upload.finish(durable=info.archived)
 
 
-async def _next(context: Any, patience: float) -> Any:
-    """The next message; ``EOF`` after the last one, or if the client has gone."""
-    reading: asyncio.Future[Any] = asyncio.ensure_future(context.read())
-    try:
-        # Not ``wait_for``: a read that is given up is the end of the stream for those who read after it.
-        await asyncio.wait({reading}, timeout=patience)
-        if not reading.done():
-            text = f"no data came for {patience:g} s"
-            raise Refusal(grpc.StatusCode.DEADLINE_EXCEEDED, text)
-        return reading.result()
-    finally:
-        if not reading.done():
-            abandon(reading)
+class _Stream:
+    """The messages of a client, which has to get on.
+
+    Args:
+        context: The call.
+        patience: Seconds that the client may send nothing, or less than `SLOWEST`.
+    """
+
+    def __init__(self, context: Any, patience: float) -> None:
+        self._context = context
+        self._patience = patience
+        self._left = patience
+
+    def brought(self, size: int) -> None:
+        """The last message had so many bytes of data."""
+        self._left = min(self._patience, self._left + size / SLOWEST)
+
+    async def read(self) -> Any:
+        """The next message; ``EOF`` after the last one, or if the client has gone."""
+        began = time.monotonic()
+        reading: asyncio.Future[Any] = asyncio.ensure_future(self._context.read())
+        try:
+            # Not ``wait_for``: a read that is given up is the end of the stream for those who read after it.
+            await asyncio.wait({reading}, timeout=self._left)
+            if not reading.done():
+                text = f"no data came for {self._patience:g} s, or less than {SLOWEST} bytes per second"
+                raise Refusal(grpc.StatusCode.DEADLINE_EXCEEDED, text)
+            self._left = max(0.0, self._left - (time.monotonic() - began))
+            return reading.result()
+        except DecodeError as error:
+            raise _invalid("a message cannot be decoded") from error
+        finally:
+            if not reading.done():
+                abandon(reading)
 
 
 def _invalid(text: str) -> Refusal:

@@ -7,6 +7,8 @@ from __future__ import annotations
 
 from typing import TYPE_CHECKING
 
+from cogment_core.collectors import Total, shared_collectors
+
 if TYPE_CHECKING:
     from collections.abc import Callable
 
@@ -16,7 +18,7 @@ __all__ = ["RegistryMetrics"]
 
 
 class RegistryMetrics:
-    """What a Model Registry counts.
+    """What a Model Registry counts, together with others that use the same registry of metrics.
 
     Args:
         registry: Where the metrics are kept; None for no metrics.
@@ -24,7 +26,15 @@ class RegistryMetrics:
     """
 
     def __init__(self, registry: CollectorRegistry | None, subscribers: Callable[[], int]) -> None:
-        self._collectors = None if registry is None else _Collectors(registry, subscribers)
+        self._collectors = None if registry is None else shared_collectors(_Collectors, registry)
+        self._subscribers = subscribers
+        if self._collectors is not None:
+            self._collectors.subscribers.add(subscribers)
+
+    def close(self) -> None:
+        """What is told to the registry is as if this Model Registry were not there; what was counted stays."""
+        if self._collectors is not None:
+            self._collectors.subscribers.remove(self._subscribers)
 
     def version_created(self, *, stored: bool) -> None:
         """There is a new version, stored or transient."""
@@ -48,7 +58,7 @@ class RegistryMetrics:
 
 
 class _Collectors:
-    def __init__(self, registry: CollectorRegistry, subscribers: Callable[[], int]) -> None:
+    def __init__(self, registry: CollectorRegistry) -> None:
         from prometheus_client import Counter, Gauge
 
         prefix = "model_registry_"
@@ -56,4 +66,4 @@ class _Collectors:
         self.received = Counter(f"{prefix}received_bytes", "Bytes of data received", registry=registry)
         self.sent = Counter(f"{prefix}sent_bytes", "Bytes of data sent", registry=registry)
         self.damaged = Counter(f"{prefix}damaged_reads", "Reads that met damaged data", registry=registry)
-        Gauge(f"{prefix}subscribers", "Those who follow models", registry=registry).set_function(subscribers)
+        self.subscribers = Total(Gauge(f"{prefix}subscribers", "Those who follow models", registry=registry))

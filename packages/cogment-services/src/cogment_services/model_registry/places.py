@@ -25,21 +25,26 @@ class Places:
         self._what = what
         self._limit = limit
         self._taken: set[Place] = set()
+        self._calls = 0
 
     @contextmanager
     def take(self) -> Generator[Place, None, None]:
         """A place for one call.
 
+        Calls that have lost their places still cost memory: there may be as many of them besides.
+
         Raises:
             Refusal: There is none.
         """
-        if len(self._taken) >= self._limit:
+        if len(self._taken) >= self._limit or self._calls >= 2 * self._limit:
             text = f"there are {self._limit} {self._what} under way, and no more are allowed: try again later"
             raise Refusal(grpc.StatusCode.RESOURCE_EXHAUSTED, text)
         place = Place(self._taken)
+        self._calls += 1
         try:
             yield place
         finally:
+            self._calls -= 1
             place.leave()
 
 

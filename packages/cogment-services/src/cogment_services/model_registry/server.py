@@ -24,8 +24,8 @@ if TYPE_CHECKING:
 
 __all__ = ["ModelRegistryServer"]
 
-MESSAGE_LIMIT = 16 * 1024**2
-"""Longest message that is taken, in bytes; data come in pieces. Each upload has up to five of them in memory."""
+MESSAGE_LIMIT = 4 * 1024**2
+"""Longest message that is taken, in bytes: data come in pieces. Each upload has up to five of them in memory."""
 
 OPTIONS: Options = (*BULK_OPTIONS, ("grpc.max_receive_message_length", MESSAGE_LIMIT))
 
@@ -79,8 +79,8 @@ class ModelRegistryServer(HostedServer):
         settings = Settings(cache_max_items, cache_max_bytes, max_model_size, chunk_size)
         self._subscribers = Subscribers()
         self._storage = Storage(path, settings, self._subscribers)
-        metrics = RegistryMetrics(prometheus_registry, self._subscribers.__len__)
-        servicer = ModelRegistryService(self._storage, self._subscribers, metrics, settings)
+        self._metrics = RegistryMetrics(prometheus_registry, self._subscribers.__len__)
+        servicer = ModelRegistryService(self._storage, self._subscribers, self._metrics, settings)
         services = [Service(MODEL_REGISTRY, add_to_server, servicer)]
         super().__init__(ServiceHost("model_registry", services, host=host, port=port, tls=tls, options=OPTIONS), grace)
 
@@ -91,4 +91,5 @@ class ModelRegistryServer(HostedServer):
         self._subscribers.close()
 
     async def _let_go(self) -> None:
+        self._metrics.close()
         await self._storage.close()

@@ -6,17 +6,14 @@ import asyncio
 from collections.abc import AsyncGenerator, AsyncIterator, Callable, Generator
 from contextlib import aclosing, asynccontextmanager, contextmanager
 from functools import partial
-from importlib import metadata
 from typing import Any
 
 import grpc
 
-from cogment_core.api import common_pb2
 from cogment_core.api import model_registry_pb2 as messages
 from cogment_core.api.model_registry_pb2_grpc import ModelRegistrySPServicer
 from cogment_core.errors import CogmentError
 from cogment_core.logs import logger
-from cogment_core.serving import status_reply, version_info
 from cogment_services.model_registry.incoming import receive_version
 from cogment_services.model_registry.metrics import RegistryMetrics
 from cogment_services.model_registry.names import check_model_id, check_user_data
@@ -30,6 +27,7 @@ from cogment_services.model_registry.subscribers import Subscribers
 from cogment_services.model_registry.wire import as_reply
 from cogment_services.model_registry.workers import abandon
 from cogment_services.refusals import Refusal, refuse
+from cogment_services.status import StatusReporter
 
 __all__ = ["ModelRegistryService"]
 
@@ -37,7 +35,7 @@ UNKNOWN_TO_FOLLOWERS = grpc.StatusCode.INVALID_ARGUMENT
 """How clients have always known that the model that they want to follow is not there."""
 
 
-class ModelRegistryService(ModelRegistrySPServicer):
+class ModelRegistryService(StatusReporter, ModelRegistrySPServicer):
     """What clients use.
 
     Args:
@@ -187,16 +185,6 @@ class ModelRegistryService(ModelRegistrySPServicer):
             self._metrics.damaged()
             logger.error("%s", error)
             raise
-
-    # --- the service --------------------------------------------------------------------------------------------
-
-    async def Version(self, request: common_pb2.VersionRequest, context: Any) -> common_pb2.VersionInfo:
-        """Which version this is."""
-        return version_info(cogment=metadata.version("cogment-services"))
-
-    async def Status(self, request: common_pb2.StatusRequest, context: Any) -> common_pb2.StatusReply:
-        """How the service is. Model Registries are not chosen by their load, so that is always 0."""
-        return status_reply(request.names, {"overall_load": lambda: 0})
 
 
 def _packed(context: Any, chunk: memoryview) -> tuple[Any, int]:

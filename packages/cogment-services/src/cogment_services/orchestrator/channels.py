@@ -11,7 +11,7 @@ from typing import Any
 import grpc
 import grpc.aio
 
-from cogment_core.channels import open_lasting
+from cogment_core.channels import identity, open_lasting
 from cogment_core.endpoints import Endpoint
 from cogment_core.errors import UnavailableError, UsageError
 from cogment_core.inprocess import InProcessChannel, InProcessEndpoint, InProcessServer
@@ -117,7 +117,7 @@ class PeerChannels:
             UnavailableError: The server cannot be reached.
         """
         self._check_open()
-        key = (endpoint.url, authority)
+        key = (identity(endpoint), authority)
         shared = self._shared.get(key)
         if shared is None:
             shared = self._shared[key] = _SharedChannel(endpoint, authority)

@@ -11,7 +11,7 @@ import grpc
 from cogment_core.api import common_pb2
 from cogment_core.api.common_pb2 import END, HEARTBEAT, NORMAL, ActorRunTrialInput, ActorRunTrialOutput
 from cogment_core.api.orchestrator_pb2_grpc import ClientActorSPServicer
-from cogment_core.duplex import Duplex, of_context
+from cogment_core.duplex import of_context
 from cogment_core.errors import CogmentError
 from cogment_core.join_tokens import JoinTokens
 from cogment_services.orchestrator.admission import Admission
@@ -23,10 +23,10 @@ from cogment_services.orchestrator.participants import (
     SlotTakenError,
     UnknownSlotError,
 )
-from cogment_services.orchestrator.peers import RELEASE_TIMEOUT, ClientPeer
-from cogment_services.orchestrator.status import status, version
+from cogment_services.orchestrator.peers import RELEASE_TIMEOUT, ActorDuplex, ClientPeer
 from cogment_services.orchestrator.trials import Trials
 from cogment_services.refusals import Refusal, refuse
+from cogment_services.status import StatusReporter
 from cogment_services.trial_ids import the_trial_id
 
 __all__ = ["JOIN_TIMEOUT", "ClientActorService"]
@@ -42,12 +42,12 @@ _CODES: dict[type[SlotError], grpc.StatusCode] = {
 }
 
 
-class ClientActorService(ClientActorSPServicer):
+class ClientActorService(StatusReporter, ClientActorSPServicer):
     """Lets client actors take part in trials.
 
     Args:
         trials: The trials.
-        join_tokens: Checks the tokens that actors have to show; None to let in who comes.
+        join_tokens: Checks the tokens that actors have to show; None to let in whoever comes.
     """
 
     def __init__(self, trials: Trials, join_tokens: JoinTokens | None = None) -> None:
@@ -60,7 +60,7 @@ class ClientActorService(ClientActorSPServicer):
         """Let a client take the place of an actor in a trial, until one of them ends."""
         try:
             trial_id = the_trial_id(context)
-            # First: who has no token is not told which trials there are.
+            # First: whoever has no token is not told which trials there are.
             admission = None if self._join_tokens is None else Admission.of_call(self._join_tokens, context, trial_id)
             trial = self._trials.find(trial_id)
             if trial is None:
@@ -69,19 +69,11 @@ class ClientActorService(ClientActorSPServicer):
         except CogmentError as error:
             await refuse(context, error)
 
-    async def Version(self, request: common_pb2.VersionRequest, context: Any) -> common_pb2.VersionInfo:
-        """Which version this is."""
-        return version()
-
-    async def Status(self, request: common_pb2.StatusRequest, context: Any) -> common_pb2.StatusReply:
-        """How the service is."""
-        return status(request.names)
-
 
 class _Client:
     """A client at the door of a trial, and then in it."""
 
-    def __init__(self, trial: HostedTrial, duplex: Duplex[Any, Any], admission: Admission | None) -> None:
+    def __init__(self, trial: HostedTrial, duplex: ActorDuplex, admission: Admission | None) -> None:
         self._trial = trial
         self._duplex = duplex
         self._admission = admission

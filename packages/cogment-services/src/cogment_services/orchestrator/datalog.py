@@ -159,7 +159,7 @@ class DatalogStream:
 
     def _has_room(self, size: int) -> bool:
         if not self._queue.has_room(size) and not self._acknowledges:
-            self._queue.let_go()  # who never replied may never do
+            self._queue.let_go()  # one that has not replied so far may never do so
         return self._queue.has_room(size)
 
     def _keeps_all(self) -> bool:

@@ -9,15 +9,23 @@ from typing import Any
 
 import grpc
 
-from cogment_core.api.common_pb2 import ENDED, INITIALIZING, PENDING, UNKNOWN, TrialActor, TrialParams, TrialState
+from cogment_core.api.common_pb2 import (
+    ENDED,
+    INITIALIZING,
+    PENDING,
+    UNKNOWN,
+    ActorRunTrialOutput,
+    TrialActor,
+    TrialParams,
+    TrialState,
+)
 from cogment_core.api.orchestrator_pb2 import TrialInfo
-from cogment_core.duplex import Duplex
 from cogment_services.orchestrator.channels import Route
 from cogment_services.orchestrator.datalog import DatalogStream
 from cogment_services.orchestrator.engine import Trial
-from cogment_services.orchestrator.host import Host
-from cogment_services.orchestrator.peers import ClientPeer
+from cogment_services.orchestrator.peers import ActorDuplex, ClientPeer
 from cogment_services.orchestrator.sample_queue import SampleQueue
+from cogment_services.orchestrator.shared import Shared
 from cogment_services.orchestrator.world import Routes, TrialWorld
 from cogment_services.refusals import Refusal
 
@@ -33,7 +41,7 @@ class HostedTrial:
     Args:
         trial_id: Its id.
         user_id: Who started it.
-        host: What it shares with other trials.
+        shared: What it shares with other trials.
         on_state: Called with the trial and the state that it was in before, whenever that changes.
     """
 
@@ -41,12 +49,12 @@ class HostedTrial:
         self,
         trial_id: str,
         user_id: str,
-        host: Host,
+        shared: Shared,
         on_state: Callable[[HostedTrial, TrialState.ValueType], None],
     ) -> None:
         self.trial_id = trial_id
         self.user_id = user_id
-        self._host = host
+        self._shared = shared
         self._on_state = on_state
         self._state: TrialState.ValueType = UNKNOWN
         self._params: TrialParams | None = None
@@ -57,7 +65,7 @@ class HostedTrial:
         self._world: TrialWorld | None = None
         self._preparing: asyncio.Task[None] | None = None
         self._end_requested = False
-        self._observer = host.observer(trial_id)
+        self._observer = shared.observer(trial_id)
         self.enter(INITIALIZING)
 
     @property
@@ -106,7 +114,7 @@ class HostedTrial:
         """Run the trial, with parameters that are final."""
         self._params = params
         self._observer.began([actor.actor_class for actor in params.actors])
-        world = TrialWorld(self.trial_id, routes, host=self._host, on_state=self.enter)
+        world = TrialWorld(self.trial_id, routes, shared=self._shared, on_state=self.enter)
         engine = Trial(
             self.trial_id,
             params,
@@ -114,7 +122,7 @@ class HostedTrial:
             user_id=self.user_id,
             client_slots=[route is None for route in routes.actors],
             logged=routes.datalog is not None,
-            limits=self._host.limits,
+            limits=self._shared.limits,
             created=self._created,
             observer=self._observer,
         )
@@ -125,19 +133,19 @@ class HostedTrial:
             world.terminate(hard=False)
 
     def _open_datalog(self, params: TrialParams, route: Route, on_lost: Callable[[str], None]) -> DatalogStream:
-        host = self._host
-        limits = host.limits
+        shared = self._shared
+        limits = shared.limits
         return DatalogStream(
             self.trial_id,
             params,
             route,
             self.user_id,
-            queue=SampleQueue(limits.datalog_samples, limits.datalog_bytes, host.sample_budget),
-            policy=host.datalog_policy,
-            pumps=host.pumps,
-            listeners=host.peers,
-            on_dropped=host.metrics.samples_dropped,
-            on_reconnect=host.metrics.datalog_reconnects,
+            queue=SampleQueue(limits.datalog_samples, limits.datalog_bytes, shared.sample_budget),
+            policy=shared.datalog_policy,
+            pumps=shared.pumps,
+            listeners=shared.peers,
+            on_dropped=shared.metrics.samples_dropped,
+            on_reconnect=shared.metrics.datalog_reconnects,
             on_lost=on_lost,
         )
 
@@ -156,7 +164,7 @@ class HostedTrial:
         if self._state != ENDED:
             self.enter(ENDED)
 
-    def join(self, duplex: Duplex[Any, Any], name: str | None, actor_class: str | None) -> tuple[int, ClientPeer]:
+    def join(self, duplex: ActorDuplex, name: str | None, actor_class: str | None) -> tuple[int, ClientPeer]:
         """Let a client actor join; see `TrialWorld.join`."""
         if self._world is None:
             state = TrialState.Name(self._state)
@@ -169,7 +177,7 @@ class HostedTrial:
         if self._world is not None:
             self._world.joined(index)
 
-    def actor_said(self, index: int, message: Any) -> None:
+    def actor_said(self, index: int, message: ActorRunTrialOutput) -> None:
         """A client actor that has joined sent ``message``."""
         if self._world is not None:
             self._world.actor_said(index, message)

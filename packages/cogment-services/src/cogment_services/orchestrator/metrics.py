@@ -9,9 +9,9 @@ import time
 from collections.abc import Generator
 from contextlib import contextmanager
 from typing import TYPE_CHECKING
-from weakref import WeakKeyDictionary
 
 from cogment_core.api.common_pb2 import UNKNOWN, TrialState
+from cogment_core.collectors import shared_collectors
 from cogment_services.orchestrator.observer import Loss, TrialObserver
 from cogment_services.orchestrator.traffic import Traffic, TrialMeter
 
@@ -31,7 +31,7 @@ class OrchestratorMetrics:
     """
 
     def __init__(self, registry: CollectorRegistry | None) -> None:
-        self._collectors = None if registry is None else _collectors(registry)
+        self._collectors = None if registry is None else shared_collectors(_Collectors, registry)
 
     def trial(self) -> TrialObserver | None:
         """What is to watch a new trial; None if nobody wants to know."""
@@ -107,13 +107,3 @@ class _Collectors:
 
     def count_loss(self, participant: str, loss: Loss) -> None:
         self.lost.labels(participant, loss.value).inc()
-
-
-_shared: WeakKeyDictionary[CollectorRegistry, _Collectors] = WeakKeyDictionary()
-
-
-def _collectors(registry: CollectorRegistry) -> _Collectors:
-    """The collectors in ``registry``, which takes each name once: made by the first who asks."""
-    if registry not in _shared:
-        _shared[registry] = _Collectors(registry)
-    return _shared[registry]

@@ -5,8 +5,7 @@ from __future__ import annotations
 import asyncio
 from collections.abc import Coroutine, Iterable
 from pathlib import Path
-from types import TracebackType
-from typing import TYPE_CHECKING, Any, Protocol, TypeVar
+from typing import TYPE_CHECKING, Any, Protocol
 
 from cogment_core.api.common_pb2 import TrialParams
 from cogment_core.api.orchestrator_pb2_grpc import (
@@ -20,12 +19,12 @@ from cogment_core.errors import UsageError
 from cogment_core.inprocess import InProcessEndpoint, InProcessServer
 from cogment_core.join_tokens import JoinTokens
 from cogment_core.parameters import TrialParameters
+from cogment_services.lifetime import Lifetime
 from cogment_services.listener import Service
 from cogment_services.orchestrator.attached import AttachedComponents
 from cogment_services.orchestrator.channels import PeerChannels
 from cogment_services.orchestrator.client_actor import ClientActorService
 from cogment_services.orchestrator.hooks import Hooks
-from cogment_services.orchestrator.host import Host
 from cogment_services.orchestrator.limits import DatalogPolicy, Limits
 from cogment_services.orchestrator.listeners import Listeners
 from cogment_services.orchestrator.metrics import OrchestratorMetrics
@@ -33,6 +32,7 @@ from cogment_services.orchestrator.params_file import load_params_file
 from cogment_services.orchestrator.policy import EndpointPolicy, Gate, allow_public_addresses
 from cogment_services.orchestrator.resolve import Resolver
 from cogment_services.orchestrator.service import LifecycleService
+from cogment_services.orchestrator.shared import Shared
 from cogment_services.orchestrator.traces import TrialTraces
 from cogment_services.orchestrator.trials import Trials
 from cogment_services.tls import Tls
@@ -51,8 +51,6 @@ CLIENT_ACTOR = "cogmentAPI.ClientActorSP"
 LAST_WORDS = 0.5
 """Seconds that peers and datalogs have to take what they are sent last, when the grace is over."""
 
-OrchestratorT = TypeVar("OrchestratorT", bound="Orchestrator")
-
 
 class Attachable(Protocol):
     """Something whose components trials can use without a connection: a `Context`."""
@@ -67,7 +65,7 @@ class Attachable(Protocol):
         ...
 
 
-class Orchestrator:
+class Orchestrator(Lifetime):
     """Runs trials: brings environments and actors together, step by step.
 
     In the user's own process:
@@ -98,9 +96,10 @@ class Orchestrator:
             ``"stop"`` ends it, ``"drop"`` lets it go on and drops samples. See `DatalogPolicy`; the room is part of
             the ``limits``.
         join_key: Secret of at least 16 bytes: client actors have to show a token that was made with it, see
-            `cogment_core.join_tokens`. None lets in who comes.
+            `cogment_core.join_tokens`. None lets in whoever comes.
         prometheus_registry: Where metrics are kept; None for no metrics.
-        tracer_provider: Where OpenTelemetry spans of trials go; None for no traces. Whose it is shuts it down.
+        tracer_provider: Where OpenTelemetry spans of trials go; None for no traces. It is its
+            owner's to shut down.
         grace: Seconds that trials have to end, and datalogs to take their samples, when the ``async with`` block does.
 
     Raises:
@@ -130,10 +129,10 @@ class Orchestrator:
         tracer_provider: TracerProvider | None = None,
         grace: float = 5.0,
     ) -> None:
-        self._grace = grace
+        super().__init__(grace)
         metrics = OrchestratorMetrics(prometheus_registry)
         traces = None if tracer_provider is None else TrialTraces(tracer_provider)
-        self._host = Host(limits or Limits(), metrics, _as_policy(datalog_policy), traces)
+        self._shared = Shared(limits or Limits(), metrics, _as_policy(datalog_policy), traces)
         self._channels = PeerChannels()
         self._attached = AttachedComponents()
         outgoing = tls.outgoing() if tls is not None else Endpoint()
@@ -142,7 +141,7 @@ class Orchestrator:
         resolver = Resolver(self._channels, self._attached, outgoing, gate, self._directory)
         self._hooks = Hooks(hooks, resolver)
         self._trials = Trials(
-            _as_proto(params), self._hooks, resolver, self._host, gc_frequency=gc_frequency, max_trials=max_trials
+            _as_proto(params), self._hooks, resolver, self._shared, gc_frequency=gc_frequency, max_trials=max_trials
         )
         lifecycle = Service(LIFECYCLE, add_TrialLifecycleSPServicer_to_server, LifecycleService(self._trials))
         tokens = None if join_key is None else JoinTokens(join_key)
@@ -153,8 +152,7 @@ class Orchestrator:
         for service in (lifecycle, client_actors):
             service.mount(self._server)
         self._listeners = Listeners(lifecycle, client_actors, host=host, port=port, actor_port=actor_port, tls=tls)
-        self._closing: asyncio.Task[None] | None = None
-        self._patience: asyncio.Event = asyncio.Event()
+        self._no_patience = asyncio.Event()
 
     # --- where it is --------------------------------------------------------------------------------------------
 
@@ -208,18 +206,13 @@ class Orchestrator:
         """Stop: start no more trials, end those that run, and let go of everything.
 
         Trials have ``grace`` seconds to end with their current tick, then they are ended as they are. What is left of
-        the grace is for datalogs that have not acknowledged all samples yet. Called again,
-        it waits for the same end, with no more patience if ``grace`` is 0.
+        the grace is for datalogs that have not acknowledged all samples yet. Called again, it waits for the same end,
+        with no more patience if ``grace`` is 0.
 
         Args:
             grace: Seconds; None for those of the constructor.
         """
-        grace = self._grace if grace is None else grace
-        if grace <= 0:
-            self._patience.set()
-        if self._closing is None:
-            self._closing = asyncio.get_running_loop().create_task(self._close(grace))
-        await asyncio.shield(self._closing)
+        await super().close(grace)
 
     async def _close(self, grace: float) -> None:
         until = asyncio.get_running_loop().time() + grace
@@ -227,21 +220,24 @@ class Orchestrator:
         self._trials.stop()
         await self._wait(self._trials.wait_idle(), until)
         self._trials.kill()
-        await self._wait(self._host.pumps.wait(grace), until)
+        await self._wait(self._shared.pumps.wait(grace), until)
         await self._say_last_words()
         self._trials.watchers.close()
         await self._listeners.close(LAST_WORDS / 2)
         await self._server.stop()
-        for tasks in (self._host.pumps, self._host.farewells, self._host.peers):
+        for tasks in (self._shared.pumps, self._shared.farewells, self._shared.peers):
             await tasks.close()
         await self._channels.close()
         if self._directory is not None:
             await self._directory.close()
 
+    async def _hurry(self) -> None:
+        self._no_patience.set()
+
     async def _wait(self, work: Coroutine[Any, Any, object], until: float) -> None:
         """Wait until ``work`` is done, nobody has patience any more, or the grace is over."""
         loop = asyncio.get_running_loop()
-        waits = {loop.create_task(work), loop.create_task(self._patience.wait())}
+        waits = {loop.create_task(work), loop.create_task(self._no_patience.wait())}
         left = max(0.0, until - loop.time())
         try:
             await asyncio.wait(waits, timeout=left, return_when=asyncio.FIRST_COMPLETED)
@@ -253,21 +249,8 @@ class Orchestrator:
         """Let out what is on its way: the end to participants, and samples."""
         until = asyncio.get_running_loop().time() + LAST_WORDS
         # The last waits for the peers, who may have much to do still, or nothing.
-        for tasks in (self._host.farewells, self._host.pumps, self._host.peers):
+        for tasks in (self._shared.farewells, self._shared.pumps, self._shared.peers):
             await tasks.wait(max(0.0, until - asyncio.get_running_loop().time()))
-
-    async def __aenter__(self: OrchestratorT) -> OrchestratorT:
-        try:
-            await self.start()
-        except BaseException:
-            await self.close(0.0)
-            raise
-        return self
-
-    async def __aexit__(
-        self, kind: type[BaseException] | None, error: BaseException | None, traceback: TracebackType | None
-    ) -> None:
-        await self.close()
 
 
 def _as_directory(given: Endpoint | str | None, token: str | None, outgoing: Endpoint) -> Directory | None:

@@ -11,6 +11,7 @@ from cogment_services.orchestrator.limits import Allowance
 from cogment_services.orchestrator.rewards import PendingRewards
 
 __all__ = [
+    "CONNECTED",
     "Cast",
     "NoSlotNamedError",
     "NotPendingError",

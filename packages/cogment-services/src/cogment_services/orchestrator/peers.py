@@ -4,15 +4,18 @@ from __future__ import annotations
 
 import asyncio
 from collections.abc import Callable
-from typing import Any, Protocol
+from typing import Any, Generic, Protocol, TypeVar
 
+from google.protobuf.message import Message
+
+from cogment_core.api.common_pb2 import ActorRunTrialInput, ActorRunTrialOutput
 from cogment_core.duplex import BACKLOG_BYTES, BACKLOG_LIMIT, Duplex, of_call
 from cogment_core.errors import BacklogError, CogmentError
 from cogment_core.logs import logger
 from cogment_core.tasks import TaskOwner
 from cogment_services.orchestrator.channels import Route
 
-__all__ = ["ClientPeer", "Peer", "ServicePeer"]
+__all__ = ["RELEASE_TIMEOUT", "ActorDuplex", "ClientPeer", "Peer", "ServicePeer"]
 
 RELEASE_TIMEOUT = 5.0
 """Seconds that a peer has to take what was sent to it before its stream was released."""
@@ -21,10 +24,18 @@ LINGER = 3600.0
 """Seconds that a released service has to complete its call: an implementation may still learn from what it saw."""
 
 
-class Peer(Protocol):
+SendT = TypeVar("SendT", bound=Message)
+SendT_contra = TypeVar("SendT_contra", bound=Message, contravariant=True)
+RecvT = TypeVar("RecvT", bound=Message)
+
+ActorDuplex = Duplex[ActorRunTrialInput, ActorRunTrialOutput]
+"""The Orchestrator's end of an actor's stream."""
+
+
+class Peer(Protocol[SendT_contra]):
     """The Orchestrator's end of a stream of a trial. No method waits."""
 
-    def send(self, message: Any) -> None:
+    def send(self, message: SendT_contra) -> None:
         """Send ``message``; a peer that does not take it counts as gone."""
         ...
 
@@ -33,7 +44,7 @@ class Peer(Protocol):
         ...
 
 
-class ServicePeer:
+class ServicePeer(Generic[SendT, RecvT]):
     """A peer that the Orchestrator calls.
 
     Args:
@@ -69,7 +80,7 @@ class ServicePeer:
         stub: Callable[[Any], Any],
         trial_id: str,
         *,
-        on_message: Callable[[Any], None],
+        on_message: Callable[[RecvT], None],
         on_gone: Callable[[str], None],
         tasks: TaskOwner,
         farewells: TaskOwner,
@@ -80,9 +91,9 @@ class ServicePeer:
         self._on_message = on_message
         self._on_gone: Callable[[str], None] | None = on_gone
         self._farewells = farewells
-        self._waiting: list[Any] = []
+        self._waiting: list[SendT] = []
         self._waiting_bytes = 0
-        self._duplex: Duplex[Any, Any] | None = None
+        self._duplex: Duplex[SendT, RecvT] | None = None
         failure: Exception | None = None
         if route.local is not None:
             try:
@@ -91,7 +102,7 @@ class ServicePeer:
                 failure = error
         self._task = tasks.spawn(self._run(route, service, failure), what=what)
 
-    def send(self, message: Any) -> None:
+    def send(self, message: SendT) -> None:
         """See `Peer.send`."""
         if self._duplex is None:
             self._wait_for_stream(message)
@@ -111,7 +122,7 @@ class ServicePeer:
         elif not self._task.done():
             self._farewells.spawn(self._complete(self._duplex), what=f"release of {self._what}")
 
-    def _wait_for_stream(self, message: Any) -> None:
+    def _wait_for_stream(self, message: SendT) -> None:
         self._waiting_bytes += message.ByteSize()
         if len(self._waiting) < BACKLOG_LIMIT and self._waiting_bytes <= BACKLOG_BYTES:
             self._waiting.append(message)
@@ -132,13 +143,13 @@ class ServicePeer:
             reason = str(error)
         self._tell(reason)
 
-    async def _listen(self, duplex: Duplex[Any, Any]) -> None:
+    async def _listen(self, duplex: Duplex[SendT, RecvT]) -> None:
         try:
             await duplex.receive(self._on_message)
         finally:
             duplex.abandon()
 
-    def _open(self, channel: Any) -> Duplex[Any, Any]:
+    def _open(self, channel: Any) -> Duplex[SendT, RecvT]:
         self._duplex = of_call(self._stub(channel).RunTrial(metadata=(("trial-id", self._trial_id),)))
         for message in self._waiting:
             self._duplex.send(message)
@@ -154,7 +165,7 @@ class ServicePeer:
         if on_gone is not None:
             on_gone(reason)
 
-    async def _complete(self, duplex: Duplex[Any, Any]) -> None:
+    async def _complete(self, duplex: Duplex[SendT, RecvT]) -> None:
         try:
             await asyncio.wait_for(duplex.close(), RELEASE_TIMEOUT)
         except asyncio.TimeoutError:
@@ -174,13 +185,13 @@ class ClientPeer:
 
     __slots__ = ("_duplex", "_on_gone", "released")
 
-    def __init__(self, duplex: Duplex[Any, Any], on_gone: Callable[[str], None]) -> None:
+    def __init__(self, duplex: ActorDuplex, on_gone: Callable[[str], None]) -> None:
         self._duplex = duplex
         self._on_gone: Callable[[str], None] | None = on_gone
         self.released: asyncio.Future[None] = asyncio.get_running_loop().create_future()
         """Done when the call may be completed."""
 
-    def send(self, message: Any) -> None:
+    def send(self, message: ActorRunTrialInput) -> None:
         """See `Peer.send`."""
         try:
             self._duplex.send(message)

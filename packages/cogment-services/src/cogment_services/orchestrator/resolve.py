@@ -115,7 +115,7 @@ class Resolver:
         if isinstance(parsed, ClientUrl):
             return None
         allowed = await self._gate.admit(parsed.address)
-        endpoint = self._outgoing.with_url(f"grpc://{allowed.address}")
+        endpoint = self._outgoing.current().with_url(f"grpc://{allowed.address}")
         return Route(endpoint, self._channels, authority=allowed.authority, problem=allowed.problem)
 
     def _find_attached(self, url: DiscoverUrl, wanted: ServiceType, properties: Mapping[str, str]) -> Endpoint | None:

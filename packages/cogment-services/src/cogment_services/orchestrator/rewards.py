@@ -7,7 +7,7 @@ from collections.abc import Iterable
 
 from cogment_core.api.common_pb2 import NORMAL, ActorRunTrialInput, RewardSource
 
-__all__ = ["aggregate", "reward_message"]
+__all__ = ["PendingRewards", "aggregate", "reward_message"]
 
 PendingRewards = list[tuple[str, RewardSource]]
 """Sources that wait, each with the name of its sender, in the order of their arrival."""

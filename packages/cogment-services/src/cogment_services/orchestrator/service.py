@@ -7,20 +7,20 @@ from typing import Any
 
 import grpc
 
-from cogment_core.api import common_pb2, orchestrator_pb2
+from cogment_core.api import orchestrator_pb2
 from cogment_core.api.common_pb2 import TrialState
 from cogment_core.api.orchestrator_pb2_grpc import TrialLifecycleSPServicer
 from cogment_core.errors import CogmentError
-from cogment_services.orchestrator.status import status, version
 from cogment_services.orchestrator.trials import Trials
 from cogment_services.orchestrator.watchers import Watcher
 from cogment_services.refusals import Refusal, refuse
+from cogment_services.status import StatusReporter
 from cogment_services.trial_ids import trial_ids
 
 __all__ = ["LifecycleService"]
 
 
-class LifecycleService(TrialLifecycleSPServicer):
+class LifecycleService(StatusReporter, TrialLifecycleSPServicer):
     """What Controllers use.
 
     Args:
@@ -87,11 +87,3 @@ class LifecycleService(TrialLifecycleSPServicer):
             await refuse(context, error)
         finally:
             watchers.remove(watcher)
-
-    async def Version(self, request: common_pb2.VersionRequest, context: Any) -> common_pb2.VersionInfo:
-        """Which version this is."""
-        return version()
-
-    async def Status(self, request: common_pb2.StatusRequest, context: Any) -> common_pb2.StatusReply:
-        """How the service is."""
-        return status(request.names)

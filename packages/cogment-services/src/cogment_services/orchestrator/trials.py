@@ -11,9 +11,9 @@ from cogment_core.api.common_pb2 import ENDED, RUNNING, UNKNOWN, TrialParams, Tr
 from cogment_core.api.orchestrator_pb2 import TrialStartRequest
 from cogment_core.logs import logger
 from cogment_services.orchestrator.hooks import Hooks
-from cogment_services.orchestrator.host import Host
 from cogment_services.orchestrator.hosted import HostedTrial
 from cogment_services.orchestrator.resolve import Resolver
+from cogment_services.orchestrator.shared import Shared
 from cogment_services.orchestrator.validation import ParametersError, complete_parameters
 from cogment_services.orchestrator.watchers import Watchers
 from cogment_services.refusals import Refusal
@@ -32,7 +32,7 @@ class Trials:
         default_params: What trials are made of that are started without parameters.
         hooks: Complete these.
         resolver: Finds the components of trials.
-        host: What the trials share.
+        shared: What the trials share.
         gc_frequency: How many trials are started before those that have ended are forgotten.
         max_trials: How many trials may run at the same time.
     """
@@ -42,7 +42,7 @@ class Trials:
         default_params: TrialParams,
         hooks: Hooks,
         resolver: Resolver,
-        host: Host,
+        shared: Shared,
         *,
         gc_frequency: int,
         max_trials: int,
@@ -50,7 +50,7 @@ class Trials:
         self._default_params = default_params
         self._hooks = hooks
         self._resolver = resolver
-        self._host = host
+        self._shared = shared
         self._gc_frequency = max(1, gc_frequency)
         self._starts_until_gc = self._gc_frequency
         self._max_trials = max_trials
@@ -86,7 +86,7 @@ class Trials:
             return ""
         self._check_capacity()
         self._count_start()
-        trial = HostedTrial(trial_id, user_id, self._host, self._state_changed)
+        trial = HostedTrial(trial_id, user_id, self._shared, self._state_changed)
         self._trials[trial_id] = trial
         try:
             await trial.prepare(self._prepare(trial, request))
@@ -108,7 +108,7 @@ class Trials:
         params = await self._params(trial, request)
         # All that can fail comes first, so that nobody hears of a trial that does not start.
         try:
-            complete_parameters(params, self._host.limits)
+            complete_parameters(params, self._shared.limits)
         except ParametersError as error:
             raise Refusal(grpc.StatusCode.INVALID_ARGUMENT, str(error)) from error
         trial.run(params, await self._resolver.routes(params))
@@ -124,10 +124,10 @@ class Trials:
         return await self._hooks.run(params, trial.trial_id, trial.user_id)
 
     def _state_changed(self, trial: HostedTrial, before: TrialState.ValueType) -> None:
-        self._host.metrics.state_changed(before, trial.state)
+        self._shared.metrics.state_changed(before, trial.state)
         if trial.state == ENDED:
             self._running.discard(trial)
-            self._host.metrics.trial_ended(trial.duration / 1e9)
+            self._shared.metrics.trial_ended(trial.duration / 1e9)
             if not self._running:
                 self._idle.set()
         else:
@@ -139,14 +139,14 @@ class Trials:
         self._starts_until_gc -= 1
         if self._starts_until_gc <= 0:
             self._starts_until_gc = self._gc_frequency
-            with self._host.metrics.collecting_garbage():
+            with self._shared.metrics.collecting_garbage():
                 for trial in [trial for trial in self._trials.values() if trial.state == ENDED]:
                     self._forget(trial)
 
     def _forget(self, trial: HostedTrial) -> None:
         if self._trials.get(trial.trial_id) is trial:  # else it was forgotten, and its id may be another one's by now
             del self._trials[trial.trial_id]
-            self._host.metrics.state_changed(trial.state, UNKNOWN)
+            self._shared.metrics.state_changed(trial.state, UNKNOWN)
 
     def terminate(self, trial_ids: Iterable[str], *, hard: bool) -> None:
         """End these trials; those that are not known are passed over."""

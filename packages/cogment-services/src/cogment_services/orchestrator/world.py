@@ -14,14 +14,13 @@ from cogment_core.api.common_pb2 import ENDED, ActorRunTrialInput, ActorRunTrial
 from cogment_core.api.datalog_pb2 import DatalogSample
 from cogment_core.api.environment_pb2 import EnvRunTrialInput, EnvRunTrialOutput
 from cogment_core.api.environment_pb2_grpc import EnvironmentSPStub
-from cogment_core.duplex import Duplex
 from cogment_core.logs import logger
 from cogment_services.orchestrator.channels import Route
 from cogment_services.orchestrator.datalog import DatalogStream
 from cogment_services.orchestrator.effects import Timer
 from cogment_services.orchestrator.engine import Trial
-from cogment_services.orchestrator.host import Host
-from cogment_services.orchestrator.peers import ClientPeer, Peer, ServicePeer
+from cogment_services.orchestrator.peers import ActorDuplex, ClientPeer, Peer, ServicePeer
+from cogment_services.orchestrator.shared import Shared
 
 __all__ = ["Routes", "TrialWorld"]
 
@@ -44,7 +43,7 @@ class TrialWorld:
     Args:
         trial_id: The trial.
         routes: How its components are reached.
-        host: What it shares with other trials.
+        shared: What it shares with other trials.
         on_state: Called with each state that the trial enters.
     """
 
@@ -53,17 +52,17 @@ class TrialWorld:
         trial_id: str,
         routes: Routes,
         *,
-        host: Host,
+        shared: Shared,
         on_state: Callable[[TrialState.ValueType], None],
     ) -> None:
         self._trial_id = trial_id
         self._routes = routes
-        self._host = host
+        self._shared = shared
         self._on_state = on_state
         self._loop = asyncio.get_running_loop()
         self._engine: Trial | None = None
-        self._environment: Peer | None = None
-        self._actors: list[Peer | None] = [None] * len(routes.actors)
+        self._environment: Peer[EnvRunTrialInput] | None = None
+        self._actors: list[Peer[ActorRunTrialInput] | None] = [None] * len(routes.actors)
         self._timers: dict[Timer, asyncio.TimerHandle] = {}
         self._datalog: DatalogStream | None = None
         self.now = self._loop.time
@@ -77,7 +76,7 @@ class TrialWorld:
 
     # What happens
 
-    def join(self, duplex: Duplex[Any, Any], name: str | None, actor_class: str | None) -> tuple[int, ClientPeer]:
+    def join(self, duplex: ActorDuplex, name: str | None, actor_class: str | None) -> tuple[int, ClientPeer]:
         """Let a client actor join.
 
         Args:
@@ -170,8 +169,8 @@ class TrialWorld:
             self._trial_id,
             on_message=partial(self.actor_said, index),
             on_gone=partial(self._actor_gone, index),
-            tasks=self._host.peers,
-            farewells=self._host.farewells,
+            tasks=self._shared.peers,
+            farewells=self._shared.farewells,
         )
 
     def connect_environment(self) -> None:
@@ -184,8 +183,8 @@ class TrialWorld:
             self._trial_id,
             on_message=self._environment_said,
             on_gone=self._environment_gone,
-            tasks=self._host.peers,
-            farewells=self._host.farewells,
+            tasks=self._shared.peers,
+            farewells=self._shared.farewells,
         )
 
     def send_actor(self, index: int, message: ActorRunTrialInput) -> None:

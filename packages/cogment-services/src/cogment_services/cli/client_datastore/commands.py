@@ -9,7 +9,7 @@ from typing import TYPE_CHECKING, Any, TypeVar
 
 import click
 
-from cogment_services.cli.client_options import client_options, said_options
+from cogment_services.cli.client_options import client_options, said_endpoint, said_options
 from cogment_services.cli.groups import AliasGroup
 from cogment_services.cli.moments import moment_option
 from cogment_services.cli.options import anywhere, noted_options, option
@@ -54,7 +54,7 @@ def _place() -> Place:
     from cogment_services.cli.client_datastore.store import Place
 
     said = noted_options(_KIND)
-    return Place(said.get("endpoint", _ENDPOINT), said.get("file_storage"))
+    return Place(said_endpoint(said.get("endpoint", _ENDPOINT)), said.get("file_storage"))
 
 
 def _selection_options(function: FunctionT) -> FunctionT:
@@ -162,6 +162,12 @@ def delete_trials(trial_ids: tuple[str, ...]) -> None:
     "--leave_out", multiple=True, metavar="FIELD", help="For minari: like observation.player.name; repeatable."
 )
 @click.option("--skip_incomplete", is_flag=True, help="For minari: leave out trials with gaps.")
+@click.option(
+    "--max_episode_steps",
+    type=click.IntRange(0),
+    default=0,
+    help="For minari: after how many steps the environment itself ends every episode, which is truncated then.",
+)
 @click.option("--force", is_flag=True, help="Replace a file that is there.")
 @click.option("--resume", is_flag=True, help="Go on with an export that was interrupted.")
 @_place_options

@@ -64,7 +64,9 @@ class DataExport:
         rows: int = await self._run(write_parquet, path)
         return rows
 
-    async def minari(self, dataset_id: str, leave_out: Sequence[str], *, skip_incomplete: bool) -> list[str]:
+    async def minari(
+        self, dataset_id: str, leave_out: Sequence[str], *, skip_incomplete: bool, max_episode_steps: int
+    ) -> list[str]:
         """Write Minari datasets. Returns their ids."""
         from cogment_datastore.exports.minari import write_minari
 
@@ -72,7 +74,11 @@ class DataExport:
             # Minari advises the author of a program, whom the user of a command is not.
             warnings.filterwarnings("ignore", module=r"minari\b")
             ids: list[str] = await self._run(
-                write_minari, dataset_id, leave_out=leave_out, skip_incomplete=skip_incomplete
+                write_minari,
+                dataset_id,
+                leave_out=leave_out,
+                skip_incomplete=skip_incomplete,
+                max_episode_steps=max_episode_steps,
             )
         return ids
 

@@ -38,6 +38,8 @@ class Target:
     """Fields that are not to be in Minari datasets."""
     skip_incomplete: bool = False
     """Whether to leave out trials with gaps in Minari datasets."""
+    max_episode_steps: int = 0
+    """After how many steps environments end every episode of Minari datasets; 0 if they do not."""
     force: bool = False
     """Whether to replace what is there."""
     resume: bool = False
@@ -54,8 +56,9 @@ class Target:
             raise UsageError("--resume is for --format cogment only")
         if is_minari and (not self.dataset_id or not self.cog_settings or self.file):
             raise UsageError("--format minari needs --dataset_id and --cog_settings, and no --file: Minari has a place")
-        if not is_minari and (self.dataset_id or self.leave_out or self.skip_incomplete):
-            raise UsageError("--dataset_id, --leave_out and --skip_incomplete are for --format minari only")
+        if not is_minari and (self.dataset_id or self.leave_out or self.skip_incomplete or self.max_episode_steps):
+            options = "--dataset_id, --leave_out, --skip_incomplete and --max_episode_steps"
+            raise UsageError(f"{options} are for --format minari only")
         if self.kind == "cogment" and self.cog_settings:
             raise UsageError("--cog_settings is for other formats than cogment: trials are written as they are stored")
 
@@ -136,7 +139,12 @@ async def _export_rows(
 
 
 async def _export_minari(data: DataExport, infos: Sequence[StoredTrialInfo], target: Target, *, as_json: bool) -> None:
-    datasets = await data.minari(target.dataset_id or "", target.leave_out, skip_incomplete=target.skip_incomplete)
+    datasets = await data.minari(
+        target.dataset_id or "",
+        target.leave_out,
+        skip_incomplete=target.skip_incomplete,
+        max_episode_steps=target.max_episode_steps,
+    )
     message = f"{count_of(len(infos), 'trial')} exported to {', '.join(datasets) or 'no dataset: no episode is whole'}"
     tell(as_json, message, trial_ids=[info.trial_id for info in infos], datasets=datasets)
 

@@ -13,7 +13,7 @@ from typing import BinaryIO
 
 from cogment_core.api.common_pb2 import TrialParams
 from cogment_core.errors import CogmentError, UsageError
-from cogment_datastore.trial_file import TrialFileError, TrialFileReader
+from cogment_datastore.trial_file import MAGIC, TrialFileError, TrialFileReader
 from cogment_services.cli.client_datastore.batches import Batches
 from cogment_services.cli.client_datastore.store import TrialStore
 from cogment_services.cli.progress import progress_bar
@@ -29,6 +29,7 @@ def opened(path: str | None) -> Generator[BinaryIO, None, None]:
 
     Raises:
         UsageError: The standard input is a terminal.
+        TrialFileError: It is no file of trials.
     """
     if path is not None and os.path.isfile(path):
         with open(path, "rb") as stream:
@@ -38,12 +39,20 @@ def opened(path: str | None) -> Generator[BinaryIO, None, None]:
         raise UsageError("name a --file, or send what another program exports to the input")
     with tempfile.TemporaryFile() as copy:
         if path is None:
-            shutil.copyfileobj(sys.stdin.buffer, copy)
+            _copy(sys.stdin.buffer, copy)
         else:
             with open(path, "rb") as pipe:
-                shutil.copyfileobj(pipe, copy)
+                _copy(pipe, copy)
         copy.seek(0)
         yield copy
+
+
+def _copy(pipe: BinaryIO, copy: BinaryIO) -> None:
+    start = pipe.read(len(MAGIC))
+    if start != MAGIC:  # not to be found out when the disk is full of it
+        raise TrialFileError(f"this is no file of exported trials: it begins with {start!r}, not {MAGIC!r}", 0)
+    copy.write(start)
+    shutil.copyfileobj(pipe, copy)
 
 
 @dataclass(frozen=True)
@@ -122,6 +131,8 @@ async def import_trials(
 async def _already_there(store: TrialStore, plan: ImportPlan, prefix: str, *, resume: bool) -> set[str]:
     """The trials of the file, by their ids in it, that are in the datastore with all their samples."""
     there: set[str] = set()
+    if not plan.counts:
+        return there  # without ids, all trials of the datastore would be meant
     async for info in store.trials([prefix + trial_id for trial_id in plan.counts]):
         trial_id = info.trial_id.removeprefix(prefix)
         if not resume:

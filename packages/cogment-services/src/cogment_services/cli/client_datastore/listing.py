@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 from collections.abc import Sequence
+from contextlib import aclosing
 
 import click
 from google.protobuf.json_format import MessageToJson
@@ -12,7 +13,7 @@ from cogment_core.api.trial_datastore_pb2 import RetrieveTrialsReply, RetrieveTr
 from cogment_services.cli.client_datastore.store import Place, open_store
 from cogment_services.cli.client_options import ClientOptions
 from cogment_services.cli.properties import format_properties
-from cogment_services.cli.results import tell
+from cogment_services.cli.results import note, tell
 from cogment_services.cli.terminal import count_of, one_line, table
 
 __all__ = ["delete_trials", "list_trials"]
@@ -57,7 +58,13 @@ def _caption(reply: RetrieveTrialsReply, handle: str) -> str:
 
 
 async def delete_trials(place: Place, options: ClientOptions, trial_ids: Sequence[str]) -> None:
-    """Delete trials with their samples."""
+    """Delete trials with their samples. Those that are not there are named, and do no harm."""
     async with open_store(place, options.timeout) as store:
-        await store.delete(trial_ids)
-    tell(options.as_json, f"{count_of(len(trial_ids), 'trial')} deleted", trial_ids=list(trial_ids))
+        async with aclosing(store.trials(list(dict.fromkeys(trial_ids)), {})) as infos:
+            found = [info.trial_id async for info in infos]
+        if found:
+            await store.delete(found)
+    missing = [trial_id for trial_id in trial_ids if trial_id not in found]
+    if missing:
+        note(f"the datastore has no trial: {', '.join(missing)}")
+    tell(options.as_json, f"{count_of(len(found), 'trial')} deleted", trial_ids=found)

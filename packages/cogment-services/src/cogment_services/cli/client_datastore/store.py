@@ -26,7 +26,7 @@ from cogment_core.call_status import CallStatus
 from cogment_core.client import RemoteService
 from cogment_core.context import Context
 from cogment_core.endpoints import Endpoint, ServiceType
-from cogment_core.errors import UsageError, from_grpc
+from cogment_core.errors import RpcError, UsageError, from_grpc
 from cogment_core.rpc import check_metadata
 from cogment_services.cli.patience import Patience
 
@@ -47,8 +47,8 @@ _IDS_PER_REQUEST = 20
 class Place:
     """Where a Trial Datastore is."""
 
-    url: str
-    """Its endpoint."""
+    endpoint: Endpoint
+    """Its address."""
     file: str | None = None
     """The file to open instead, as the datastore that keeps its trials in it does."""
 
@@ -71,7 +71,7 @@ async def open_store(
     async with AsyncExitStack() as stack:
         context = await stack.enter_async_context(Context(USER, specs, prometheus_registry=None))
         if place.file is None:
-            endpoint = Endpoint(place.url)
+            endpoint = place.endpoint
         else:
             endpoint = await stack.enter_async_context(_opened(place.file))
         yield TrialStore(context, endpoint, timeout)
@@ -140,7 +140,13 @@ class TrialStore:
         asked.CopyFrom(request)
         missing = len(request.trial_ids)
         while True:
-            reply = await self.page(asked)
+            try:
+                reply = await self.page(asked)
+            except RpcError as error:
+                if error.code() is not grpc.StatusCode.RESOURCE_EXHAUSTED or asked.trials_count <= 1:
+                    raise
+                asked.trials_count //= 2  # so many fit into no message
+                continue
             for info in reply.trial_infos:
                 yield info
             missing -= len(reply.trial_infos)

@@ -3,18 +3,19 @@
 from __future__ import annotations
 
 import json
+import os
 from collections.abc import AsyncGenerator, Callable, Generator, Mapping
 from contextlib import asynccontextmanager, contextmanager
 from datetime import datetime, timezone
 from pathlib import Path
-from typing import Any, BinaryIO
+from typing import Any
 
 import click
 
 from cogment_core.context import Context
 from cogment_core.endpoints import Endpoint
 from cogment_core.errors import CogmentError, UsageError
-from cogment_model_registry import ModelInfo, ModelIterationInfo, ModelRegistry, Progress, connect
+from cogment_model_registry import ModelInfo, ModelIterationInfo, ModelRegistry, connect
 from cogment_services.cli.client_options import ClientOptions
 from cogment_services.cli.patience import Patience
 from cogment_services.cli.progress import progress_bar
@@ -73,16 +74,28 @@ def _size(file: Path) -> int:
 
 
 async def pull(endpoint: Endpoint, options: ClientOptions, name: str, number: int, destination: Path) -> None:
-    """Write a version of a model to a file."""
+    """Write a version of a model to a file, which appears once it is whole; or to a pipe or a device."""
+    is_output = _is_standard_output(destination)
     async with _open(endpoint, options) as (registry, patience):
         version = await registry.get_iteration_info(name, number)
         if version is None:
             raise CogmentError(f"model {name!r} has no version {number}")
+        number = version.iteration
         with _progress(f"receiving {version.model_name}", version.size, patience) as progress:
-            found = await _receive(registry, version, destination, progress, options.timeout)
-    if not found:
-        raise CogmentError(f"model {name!r} has no version {version.iteration} any more")
-    tell(options.as_json, f"{_name(version)} is in {destination}", file=str(destination), **_facts(version))
+            found = await registry.retrieve_model_to(
+                name, destination, number, progress=progress, timeout=options.timeout
+            )
+    if found is None:
+        raise CogmentError(f"model {name!r} has no version {number} any more")
+    if not is_output:  # there the data are
+        tell(options.as_json, f"{_name(version)} is in {destination}", file=str(destination), **_facts(version))
+
+
+def _is_standard_output(file: Path) -> bool:
+    try:
+        return os.path.samestat(file.stat(), os.fstat(1))
+    except OSError:  # one of them is not there
+        return False
 
 
 async def delete(endpoint: Endpoint, options: ClientOptions, name: str) -> None:
@@ -101,26 +114,6 @@ def as_destination(file: Path, *, force: bool) -> Path:
     if file.is_file() and not force:
         raise UsageError(f"{file} is there already; --force replaces it")
     return file
-
-
-async def _receive(
-    registry: ModelRegistry, version: ModelIterationInfo, destination: Path, progress: Progress, timeout: float
-) -> bool:
-    """Write a version to a file, which appears once it is whole; or to a pipe or a device. Returns whether it is."""
-    name, number = version.model_name, version.iteration
-    with _opened(destination) as target:
-        found = await registry.retrieve_model_to(name, target, number, progress=progress, timeout=timeout)
-    return found is not None
-
-
-@contextmanager
-def _opened(destination: Path) -> Generator[Path | BinaryIO, None, None]:
-    """What to write to: the path of a file, which is replaced, or what is no file and must not be."""
-    if destination.is_file() or not destination.exists():
-        yield destination
-    else:
-        with destination.open("wb") as stream:
-            yield stream
 
 
 @asynccontextmanager

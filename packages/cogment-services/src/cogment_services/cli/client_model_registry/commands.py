@@ -8,7 +8,7 @@ from typing import TYPE_CHECKING, Any, TypeVar
 
 import click
 
-from cogment_services.cli.client_options import client_options, said_options
+from cogment_services.cli.client_options import client_options, said_endpoint, said_options
 from cogment_services.cli.groups import AliasGroup
 from cogment_services.cli.options import anywhere, noted_options, option
 from cogment_services.cli.properties import properties_option
@@ -22,38 +22,24 @@ FunctionT = TypeVar("FunctionT", bound=Callable[..., Any])
 
 _KIND = "cogment_services.client_model_registry"
 _ENDPOINT = "grpc://localhost:9002"
-_HERE: dict[str, Any] = anywhere(_KIND)
 
 
 def _endpoint_options(function: FunctionT) -> FunctionT:
     """The options that say where the Model Registry is; they can be given before and after the name of a command."""
-    for add in (
-        option("--trust_chain", help="PEM file of this client's certificate, for mutual TLS.", **_HERE),
-        option("--private_key", help="PEM file of this client's key, for mutual TLS.", **_HERE),
-        option("--root_cert", help="PEM file of the authority that the server is certified by, for TLS.", **_HERE),
-        option(
-            "--endpoint",
-            "COGMENT_MODEL_REGISTRY_ENDPOINT",
-            default=_ENDPOINT,
-            metavar="URL",
-            help="Where the Model Registry is.",
-            **_HERE,
-        ),
-    ):
-        function = add(function)
-    return client_options(function)
+    add = option(
+        "--endpoint",
+        "COGMENT_MODEL_REGISTRY_ENDPOINT",
+        default=_ENDPOINT,
+        metavar="URL",
+        help="Where the Model Registry is.",
+        **anywhere(_KIND),
+    )
+    return client_options(add(function))
 
 
 def _endpoint() -> Endpoint:
     """Where the options say that the Model Registry is."""
-    from cogment_core.endpoints import Endpoint
-
-    said = noted_options(_KIND)
-    endpoint = Endpoint(str(said.get("endpoint", _ENDPOINT)))
-    files = [said.get(name) for name in ("private_key", "root_cert", "trust_chain")]
-    if any(files):
-        endpoint.set_from_files(*files)
-    return endpoint
+    return said_endpoint(str(noted_options(_KIND).get("endpoint", _ENDPOINT)))
 
 
 def _run(work: Coroutine[Any, Any, None]) -> None:
@@ -61,10 +47,11 @@ def _run(work: Coroutine[Any, Any, None]) -> None:
     import asyncio
 
     from cogment_services.cli.terminal import lenient_output, standard_output_guarded
+    from cogment_services.cli.termination import ended_by_sigterm
 
     lenient_output()
     try:
-        with standard_output_guarded():
+        with standard_output_guarded(), ended_by_sigterm():
             asyncio.run(work)
     except OSError as error:
         where = f"{error.filename}: " if error.filename else ""

@@ -12,11 +12,11 @@ from cogment_services.orchestrator.observer import TrialObserver, observed_by
 from cogment_services.orchestrator.sample_queue import ByteBudget
 from cogment_services.orchestrator.traces import TrialTraces
 
-__all__ = ["Host"]
+__all__ = ["Shared"]
 
 
 @dataclass(frozen=True)
-class Host:
+class Shared:
     """What all trials of an Orchestrator share."""
 
     limits: Limits
