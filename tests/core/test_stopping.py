@@ -7,7 +7,9 @@ import socket
 import subprocess
 import sys
 import textwrap
+from typing import Any
 
+import grpc
 import grpc.aio
 import pytest
 
@@ -45,6 +47,29 @@ async def test_a_server_is_stopped_once(grace: float | None):
     if left:
         _, left = await asyncio.wait(left, timeout=5)
     assert not left
+
+
+async def test_who_comes_later_is_in_a_hurry():
+    """Calls in progress are ended when the grace of somebody who stops the server later is over."""
+    called = asyncio.Event()
+
+    async def last_for_ever(request: bytes, context: Any) -> bytes:
+        called.set()
+        await asyncio.Event().wait()
+        return b""
+
+    server = grpc.aio.server()
+    handlers = {"Method": grpc.unary_unary_rpc_method_handler(last_for_ever)}
+    server.add_generic_rpc_handlers((grpc.method_handlers_generic_handler("test", handlers),))
+    port = server.add_insecure_port("127.0.0.1:0")
+    running = await RunningServer.start(server)
+    async with grpc.aio.insecure_channel(f"127.0.0.1:{port}") as channel:
+        call = channel.unary_unary("/test/Method")(b"")
+        await asyncio.wait_for(called.wait(), 20)
+        patient = asyncio.create_task(running.stop(600.0))
+        await asyncio.wait_for(asyncio.gather(*(running.stop(grace) for grace in (500.0, 0.01, None))), 20)
+        await asyncio.wait_for(patient, 20)
+        assert await asyncio.wait_for(call.code(), 20) in (grpc.StatusCode.UNAVAILABLE, grpc.StatusCode.CANCELLED)
 
 
 async def test_who_is_cancelled_alone_stops_the_server():

@@ -3,7 +3,9 @@
 from __future__ import annotations
 
 import asyncio
+from contextlib import suppress
 
+import grpc.aio
 import pytest
 from prometheus_client import CollectorRegistry
 
@@ -142,7 +144,10 @@ async def test_a_datalog_that_cannot_be_reached_costs_nothing_until_there_is_no_
 async def fill(environment, alice, size: int = 200_000) -> str:
     """Take steps with large samples until the trial ends. Returns what the actor was told then."""
     for _ in range(400):
-        await alice.act(bytes(size))
+        with suppress(
+            asyncio.InvalidStateError, grpc.aio.AioRpcError
+        ):  # the trial may end, and with it the call, at any moment
+            await alice.act(bytes(size))
         if (await environment.next()).state == END:
             break
         await environment.observe(bytes(size))
