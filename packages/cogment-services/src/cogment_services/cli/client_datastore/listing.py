@@ -54,7 +54,8 @@ def state_name(state: int) -> str:
 def _caption(reply: RetrieveTrialsReply, handle: str) -> str:
     start = f" from {handle}" if handle else ""
     found = count_of(len(reply.trial_infos), "trial")
-    return one_line(f"{found}{start}; the next ones are --from={reply.next_trial_handle}")
+    others = "the next ones" if reply.trial_infos else "those to come"
+    return one_line(f"{found}{start}; {others} are --from={reply.next_trial_handle}")
 
 
 async def delete_trials(place: Place, options: ClientOptions, trial_ids: Sequence[str]) -> None:
