@@ -353,7 +353,7 @@ async def test_no_secret_is_logged(scripted: ScriptedDirectory, context: Context
     scripted.entries.clear()
     await scripted.until(lambda: scripted.entries)
     await scripted.stop()
-    await asyncio.sleep(0.2)
+    await scripted.until(lambda: "does not know of the services here" in caplog.text)
     scripted.entries.clear()
     await scripted.start(scripted.port)
     await scripted.until(lambda: scripted.entries)

@@ -10,6 +10,7 @@ callback.
 from __future__ import annotations
 
 import asyncio
+from abc import ABC, abstractmethod
 from collections.abc import Callable, Coroutine
 from typing import Any, Generic, Protocol, TypeVar
 
@@ -87,7 +88,7 @@ class Duplex(Protocol[SendT_contra, RecvT_co]):
         ...
 
 
-class _GrpcDuplex(Generic[SendT, RecvT]):
+class _GrpcDuplex(ABC, Generic[SendT, RecvT]):
     """What both ends of a gRPC call share: an outbox, one reader, and a single end."""
 
     def __init__(
@@ -120,9 +121,9 @@ class _GrpcDuplex(Generic[SendT, RecvT]):
         self._outbox.stop()
         self._finish(_unavailable("the call was abandoned"))
 
+    @abstractmethod
     async def _read_all(self, on_message: Callable[[RecvT], None]) -> None:
         """Hand over all messages, and finish."""
-        raise NotImplementedError
 
     def _reader_done(self, reader: asyncio.Task[None]) -> None:
         if not reader.cancelled() and isinstance(error := reader.exception(), Exception):

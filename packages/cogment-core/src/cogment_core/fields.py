@@ -12,6 +12,7 @@ assigning checks it and writes it there; assigning None resets it to its default
 
 from __future__ import annotations
 
+from abc import ABC, abstractmethod
 from collections.abc import Callable, Iterable, Mapping, MutableMapping
 from typing import TYPE_CHECKING, Any, ClassVar, Generic, TypeVar, cast, overload
 
@@ -128,7 +129,7 @@ def _shown(name: str, value: object) -> str:
     return repr(redact_url(value)) if isinstance(value, str) and name.endswith("endpoint") else repr(value)
 
 
-class Field(Generic[ReadT, WriteT]):
+class Field(ABC, Generic[ReadT, WriteT]):
     """An attribute that is kept in a field of a protobuf message.
 
     Args:
@@ -156,13 +157,13 @@ class Field(Generic[ReadT, WriteT]):
         else:
             self.write(holder, value)
 
+    @abstractmethod
     def read(self, holder: Fields[Any]) -> ReadT:
         """The value in the message of ``holder``."""
-        raise NotImplementedError
 
+    @abstractmethod
     def write(self, holder: Fields[Any], value: WriteT) -> None:
         """Check ``value`` and write it to the message of ``holder``."""
-        raise NotImplementedError
 
     def _message(self, holder: Fields[Any]) -> Any:
         """The message that has the field."""

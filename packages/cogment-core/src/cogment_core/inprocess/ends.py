@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import asyncio
+from abc import ABC, abstractmethod
 from collections.abc import Callable
 from typing import TYPE_CHECKING, Any
 
@@ -19,7 +20,7 @@ if TYPE_CHECKING:
 __all__ = ["ClientEnd", "ServerEnd"]
 
 
-class _End:
+class _End(ABC):
     """What both ends share: an inbox of their own, and the peer's to send to."""
 
     def __init__(self, exchange: Exchange, own: Inbox[Any], peers: Inbox[Any]) -> None:
@@ -51,8 +52,9 @@ class _End:
         """See `cogment_core.duplex.Duplex.abandon`."""
         self._lose("the call was abandoned")
 
+    @abstractmethod
     def _lose(self, reason: str) -> None:
-        raise NotImplementedError
+        """End the call, because of ``reason``."""
 
 
 class ClientEnd(_End):

@@ -7,6 +7,7 @@ Configs, and ``actors``, a list of dictionaries, could be changed in place; `V1A
 from __future__ import annotations
 
 import copy
+from abc import ABC, abstractmethod
 from collections.abc import Iterable
 from typing import Any, Generic, TypeVar, cast
 
@@ -44,7 +45,7 @@ class _Forward(Generic[T]):
         setattr(instance.trial_parameters, self._target, value)
 
 
-class V1Attributes:
+class V1Attributes(ABC):
     """The deprecated attributes of a pre-trial hook's session."""
 
     trial_config: _Forward[Any] = _Forward("config")
@@ -69,9 +70,9 @@ class V1Attributes:
         object.__setattr__(self, name, value)
 
     @property
+    @abstractmethod
     def trial_parameters(self) -> TrialParameters:
         """The parameters that the attributes stand for."""
-        raise NotImplementedError
 
     def view(self, name: str) -> Any:
         """The parameter ``name``; a message that was changed in place since it was first looked at, if there is one."""

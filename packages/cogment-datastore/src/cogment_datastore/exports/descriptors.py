@@ -7,7 +7,17 @@ from typing import Any, cast
 from google.protobuf.descriptor import Descriptor, EnumDescriptor, FieldDescriptor
 from google.protobuf.message import Message
 
-__all__ = ["descriptor_of", "enum_of", "is_map", "is_message", "is_repeated", "map_entry", "message_of"]
+__all__ = ["NUMBERS", "descriptor_of", "enum_of", "is_map", "is_message", "is_repeated", "map_entry", "message_of"]
+
+NUMBERS = {
+    FieldDescriptor.CPPTYPE_INT32: "int32",
+    FieldDescriptor.CPPTYPE_INT64: "int64",
+    FieldDescriptor.CPPTYPE_UINT32: "uint32",
+    FieldDescriptor.CPPTYPE_UINT64: "uint64",
+    FieldDescriptor.CPPTYPE_FLOAT: "float32",
+    FieldDescriptor.CPPTYPE_DOUBLE: "float64",
+}
+"""NumPy's types of numbers, by the type of the field."""
 
 
 def descriptor_of(message: Message | type[Message]) -> Descriptor:

@@ -9,7 +9,7 @@ from typing import TYPE_CHECKING, Any
 from google.protobuf.descriptor import Descriptor, FieldDescriptor
 
 from cogment_datastore.exports.columns import identity
-from cogment_datastore.exports.descriptors import is_map, is_message, is_repeated, message_of
+from cogment_datastore.exports.descriptors import NUMBERS, is_map, is_message, is_repeated, message_of
 from cogment_datastore.exports.plain import Plain
 from cogment_datastore.exports.spaces import common_action, common_observation
 from cogment_datastore.fields import DatastoreFields
@@ -20,15 +20,7 @@ if TYPE_CHECKING:
 
 __all__ = ["Column", "FlatRows"]
 
-_NUMBERS = {
-    FieldDescriptor.CPPTYPE_INT32: "int32",
-    FieldDescriptor.CPPTYPE_INT64: "int64",
-    FieldDescriptor.CPPTYPE_UINT32: "uint32",
-    FieldDescriptor.CPPTYPE_UINT64: "uint64",
-    FieldDescriptor.CPPTYPE_FLOAT: "float32",
-    FieldDescriptor.CPPTYPE_DOUBLE: "float64",
-    FieldDescriptor.CPPTYPE_BOOL: "bool",
-}
+_SCALARS = {**NUMBERS, FieldDescriptor.CPPTYPE_BOOL: "bool"}
 
 
 @dataclass(frozen=True)
@@ -126,6 +118,6 @@ def _leaves_of_field(field: FieldDescriptor, path: tuple[str, ...], within: tupl
     if is_message(field) and not is_repeated(field) and message_of(field).full_name not in within:
         yield from _leaves(message_of(field), path, within)
         return
-    dtype = "object" if is_map(field) or is_message(field) else _NUMBERS.get(field.cpp_type, "object")
+    dtype = "object" if is_map(field) or is_message(field) else _SCALARS.get(field.cpp_type, "object")
     # Whole observations and actions can be missing, and with them everything in them.
     yield Column(name, dtype, is_list=is_repeated(field) and dtype != "object", nullable=True, path=path)

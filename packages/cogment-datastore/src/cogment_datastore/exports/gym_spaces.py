@@ -12,20 +12,19 @@ from typing import Any
 from google.protobuf.descriptor import Descriptor, FieldDescriptor
 from google.protobuf.message import Message
 
-from cogment_datastore.exports.descriptors import descriptor_of, enum_of, is_map, is_message, is_repeated, message_of
+from cogment_datastore.exports.descriptors import (
+    NUMBERS,
+    descriptor_of,
+    enum_of,
+    is_map,
+    is_message,
+    is_repeated,
+    message_of,
+)
 from cogment_datastore.exports.errors import ExportError
 from cogment_datastore.exports.extras import load
 
 __all__ = ["Codec", "SpaceMaker"]
-
-_NUMBERS = {
-    FieldDescriptor.CPPTYPE_INT32: "int32",
-    FieldDescriptor.CPPTYPE_INT64: "int64",
-    FieldDescriptor.CPPTYPE_UINT32: "uint32",
-    FieldDescriptor.CPPTYPE_UINT64: "uint64",
-    FieldDescriptor.CPPTYPE_FLOAT: "float32",
-    FieldDescriptor.CPPTYPE_DOUBLE: "float64",
-}
 
 
 class Codec:
@@ -102,14 +101,14 @@ class SpaceMaker:
             return self._discrete(2)
         if field.cpp_type == FieldDescriptor.CPPTYPE_ENUM:
             return self._enum(field, path)
-        dtype = self._numpy.dtype(_NUMBERS[field.cpp_type])
+        dtype = self._numpy.dtype(NUMBERS[field.cpp_type])
         return Codec(self._box(dtype, ()), dtype.type, lambda items: self._numpy.array(items, dtype=dtype))
 
     def _list(self, field: FieldDescriptor, length: int, path: str) -> Codec:
         if not length:
             raise _unfit(path, "a list that is empty at first")
         numpy = self._numpy
-        dtype = numpy.dtype(_NUMBERS.get(field.cpp_type, "int32"))
+        dtype = numpy.dtype(NUMBERS.get(field.cpp_type, "int32"))
 
         def encode(values: Sequence[Any]) -> Any:
             if len(values) != length:

@@ -89,13 +89,18 @@ async def connect(options: DirectoryOptions) -> AsyncGenerator[Connection, None]
     until = time.monotonic() + options.timeout
     channel = open_channel(options.endpoint)
     try:
-        await asyncio.wait_for(channel.channel_ready(), options.timeout)
+        await _until_ready(channel, options)
         yield Connection(options, channel, until)
+    finally:
+        await channel.close()
+
+
+async def _until_ready(channel: Any, options: DirectoryOptions) -> None:
+    try:
+        await asyncio.wait_for(channel.channel_ready(), options.timeout)
     except asyncio.TimeoutError:
         text = (
             f"cannot be reached within {options.timeout:g} s (is a server running at this address, do both sides use "
             "TLS, or neither, and are all certificates valid?)"
         )
         raise UnavailableError(grpc.StatusCode.UNAVAILABLE, text, target=redact_url(options.endpoint.url)) from None
-    finally:
-        await channel.close()
