@@ -17,6 +17,7 @@ import grpc.aio
 
 from cogment_core.endpoints import Endpoint, GrpcUrl, ServedEndpoint, parse_url, redact_url
 from cogment_core.errors import EndpointError, UsageError
+from cogment_core.exiting import exit_cleanly
 from cogment_core.inprocess import InProcessEndpoint
 from cogment_core.lasting import LastingChannel
 from cogment_core.ports import check_port
@@ -176,6 +177,7 @@ def open_channel(endpoint: Endpoint, *, options: Options = ()) -> grpc.aio.Chann
     if not isinstance(url, GrpcUrl):
         raise EndpointError(f"{redact_url(endpoint.url)!r} is not an address to connect to, as 'grpc://HOST:PORT' is")
     merged = _merged(CLIENT_OPTIONS, options)
+    exit_cleanly()
     if not endpoint.using_ssl():
         return TrackingChannel(grpc.aio.insecure_channel(url.address, merged))
     return TrackingChannel(grpc.aio.secure_channel(url.address, _channel_credentials(endpoint), merged))
@@ -318,6 +320,7 @@ def create_server(*, options: Options = ()) -> grpc.aio.Server:
     Args:
         options: gRPC options besides, or instead of, those of `SERVER_OPTIONS`.
     """
+    exit_cleanly()
     return grpc.aio.server(options=_merged(SERVER_OPTIONS, options))
 
 

@@ -2,7 +2,6 @@
 
 from __future__ import annotations
 
-import asyncio
 from collections.abc import Callable
 from typing import Any, TypeVar
 
@@ -108,6 +107,7 @@ def wait_for_ready() -> None:
 def _run(command: Callable[..., Any], **settings: Any) -> None:
     """Run a command against the Directory that the options say."""
     from cogment_services.cli.directory_connection import DirectoryOptions
+    from cogment_services.cli.interrupts import run_interruptible
 
     said = noted_options(_KIND)
     for old, new in (("endpoint", "directory_endpoint"), ("auth_token", "directory_authentication_token")):
@@ -120,4 +120,4 @@ def _run(command: Callable[..., Any], **settings: Any) -> None:
         timeout=said_options().timeout,
         as_json=said_options().as_json,
     )
-    asyncio.run(command(options, **settings))
+    run_interruptible(command(options, **settings))

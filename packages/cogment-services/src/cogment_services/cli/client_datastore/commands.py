@@ -95,10 +95,10 @@ def _selection(
 
 def _run(work: Coroutine[Any, Any, None]) -> None:
     """Run a command to its end."""
-    import asyncio
+    from cogment_services.cli.interrupts import run_interruptible
 
     with _one_line_errors():
-        asyncio.run(work)
+        run_interruptible(work)
 
 
 @contextmanager

@@ -2,12 +2,12 @@
 
 from __future__ import annotations
 
-import asyncio
 import os
 
 from cogment_services.cli.client_datastore.import_file import import_trials, opened, plan_import
 from cogment_services.cli.client_datastore.store import Place, open_store
 from cogment_services.cli.client_options import ClientOptions
+from cogment_services.cli.interrupts import run_interruptible
 from cogment_services.cli.results import tell
 from cogment_services.cli.terminal import count_of
 
@@ -34,7 +34,7 @@ def import_(place: Place, options: ClientOptions, file: str | None, *, prefix: s
                 return await import_trials(store, stream, plan, prefix=prefix, user_id=user_id, resume=resume)
 
         # Only now, as within an event loop Ctrl-C would be noticed when the whole file has been read.
-        counts = asyncio.run(add())
+        counts = run_interruptible(add())
     total = sum(counts.values())
     tell(
         options.as_json,

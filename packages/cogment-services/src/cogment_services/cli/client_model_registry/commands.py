@@ -44,15 +44,13 @@ def _endpoint() -> Endpoint:
 
 def _run(work: Coroutine[Any, Any, None]) -> None:
     """Run a command to its end; what goes wrong with files is an error of the user's."""
-    import asyncio
-
+    from cogment_services.cli.interrupts import run_interruptible
     from cogment_services.cli.terminal import lenient_output, standard_output_guarded
-    from cogment_services.cli.termination import ended_by_sigterm
 
     lenient_output()
     try:
-        with standard_output_guarded(), ended_by_sigterm():
-            asyncio.run(work)
+        with standard_output_guarded():
+            run_interruptible(work)
     except OSError as error:
         where = f"{error.filename}: " if error.filename else ""
         raise click.ClickException(f"{where}{error.strerror or error}") from error
