@@ -41,7 +41,7 @@ def pytest_configure() -> None:
 
 @pytest.hookimpl(wrapper=True, tryfirst=True)
 def pytest_runtest_setup(item: pytest.Item) -> Generator[None, object, object]:
-    """Bound this part of a test. Parts that are stuck end the process with a traceback, and the suite goes on in another.
+    """Bound this part of a test. One that is stuck ends the process with a traceback; the suite goes on in another.
 
     The time-out of a test runs once: not for cleaning up after a test that it ended, nor for a second attempt. And it
     does not end what is within gRPC.

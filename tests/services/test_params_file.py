@@ -155,10 +155,10 @@ def _laughs() -> str:
 )
 def test_a_hostile_file_is_refused_quickly(text: str) -> None:
     """Files that grow when they are read, or nest without end, are refused within a second."""
-    started = time.perf_counter()
+    started = time.thread_time()  # whatever else the processor does meanwhile
     with pytest.raises(UsageError):
         parse_params(text)
-    assert time.perf_counter() - started < 3.0  # 1 s on a machine that does nothing else
+    assert time.thread_time() - started < 3.0  # on a machine a third as fast as they are today
 
 
 def test_a_file_that_cannot_be_read_is_named(tmp_path) -> None:

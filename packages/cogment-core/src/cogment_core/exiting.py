@@ -25,12 +25,18 @@ def exit_cleanly() -> None:
     """
     if _version() < CURED:
         # Not from the beginning: as long as it is in use, gRPC keeps every event loop that it was used in.
-        atexit.register(lambda: asyncio.run(_use()))
+        atexit.register(_use)
 
 
 def _version() -> tuple[int, ...]:
     return tuple(int(part) for part in grpc.__version__.split(".")[:2])
 
 
-async def _use() -> None:
-    grpc.aio.init_grpc_aio()
+def _use() -> None:
+    loop = asyncio.new_event_loop()  # gRPC wants one; it must not run, or it gets what was meant for those before it
+    asyncio.set_event_loop(loop)
+    try:
+        grpc.aio.init_grpc_aio()
+    finally:
+        asyncio.set_event_loop(None)
+        loop.close()
