@@ -4,7 +4,9 @@ from __future__ import annotations
 
 import asyncio
 import contextlib
+import gc
 import logging
+from collections.abc import AsyncIterator
 from typing import Any
 
 import grpc
@@ -16,6 +18,7 @@ from cogment_core import outbox
 from cogment_core.api import datalog_pb2
 from cogment_core.enums import TrialState
 from cogment_core.parameters import ActorParameters, TrialParameters
+from cogment_core.sessions.datalog import MessageReader
 
 PARAMETERS = TrialParameters(
     SETTINGS, max_steps=5, actors=[ActorParameters(SETTINGS, "player", name="ann", endpoint="cogment://client")]
@@ -451,3 +454,28 @@ async def test_without_specs(make_world: Any, transport: str):
     await soon(call.write(sample(0, TrialState.ENDED)))
     assert await code(call) is grpc.StatusCode.OK
     assert kept == [sample(0, TrialState.ENDED).sample.SerializeToString()]
+
+
+async def test_a_read_that_fails_when_nobody_waits_any_more_is_not_complained_of(caplog):
+    """A function that gave up waiting has left: what gRPC says of the cancelled read is nobody's business."""
+    waiting = asyncio.Event()
+
+    async def messages() -> AsyncIterator[Any]:
+        try:
+            waiting.set()
+            await asyncio.Event().wait()
+            yield None
+        except asyncio.CancelledError:
+            raise RuntimeError("aborted") from None
+
+    reader = MessageReader(messages())
+    who = asyncio.create_task(reader.read())
+    await soon(waiting.wait())
+    who.cancel()
+    await soon(asyncio.wait({who}))
+    reader.stop("over")
+    assert await soon(reader.read()) is None
+    await turns()
+    del reader, who  # and with them the read
+    gc.collect()
+    assert not caplog.records

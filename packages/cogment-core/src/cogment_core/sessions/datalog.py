@@ -34,7 +34,7 @@ class MessageReader:
     async def read(self) -> Any:
         """The next message, None if there is none."""
         while not self._stopped:
-            reading = self._reading = self._reading or asyncio.ensure_future(anext(self._messages, None))
+            reading = self._reading = self._reading or self._begin()
             await asyncio.wait({reading})
             if self._reading is not reading:
                 continue  # of several who wait, the first has taken it
@@ -53,6 +53,12 @@ class MessageReader:
         self.end = reason
         if self._reading is not None:
             self._reading.cancel()
+
+    def _begin(self) -> asyncio.Future[Any]:
+        reading = asyncio.ensure_future(anext(self._messages, None))
+        # Marks its failure as retrieved: who waited for it may have given up.
+        reading.add_done_callback(lambda done: done.cancelled() or done.exception())
+        return reading
 
 
 class Receipts:
