@@ -137,6 +137,7 @@ async def test_an_environment_may_leave_with_any_status_at_any_point(stage) -> N
             await controller.start_trial(trial_params=params, trial_id_requested=trial)
             if point == "told LAST":
                 await controller.terminate_trial([trial])
+        await actors.until(lambda: len(left_at) == len(trials), "the environment has left all streams")
         for trial, (point, _) in trials.items():
             left = await actors.expect("left", trial=trial)
             check_end(left, ENVIRONMENT_POINTS[point])
