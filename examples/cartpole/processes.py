@@ -7,10 +7,12 @@ import asyncio
 import math
 import multiprocessing
 import signal
+import sys
 import time
 from collections.abc import AsyncGenerator, Callable, Generator, Mapping
 from contextlib import AbstractAsyncContextManager, asynccontextmanager, contextmanager
 from functools import partial
+from multiprocessing import resource_tracker
 from multiprocessing.connection import Connection
 from multiprocessing.process import BaseProcess
 from pathlib import Path
@@ -127,19 +129,24 @@ def start(name: str, server: Server) -> tuple[BaseProcess, Connection]:
     spawn = multiprocessing.get_context("spawn")  # gRPC does not survive a fork
     ours, theirs = spawn.Pipe()
     process = spawn.Process(target=run, args=(server, theirs), name=name, daemon=True)
-    with interrupts_ignored():  # inherited: Ctrl-C is for this process, which then stops the others in good order
+    with interrupts_withheld():  # inherited: Ctrl-C is for this process, which then stops the others in good order
         process.start()
     theirs.close()
     return process, ours
 
 
 @contextmanager
-def interrupts_ignored() -> Generator[None, None, None]:
-    before = signal.signal(signal.SIGINT, signal.SIG_IGN)
+def interrupts_withheld() -> Generator[None, None, None]:
+    """Ctrl-C in the block comes after it; processes that are started in the block never get it."""
+    if sys.platform == "win32":
+        yield
+        return
+    resource_tracker.ensure_running()  # otherwise it is started in the block, and lets Ctrl-C through again
+    before = signal.pthread_sigmask(signal.SIG_BLOCK, {signal.SIGINT})
     try:
         yield
     finally:
-        signal.signal(signal.SIGINT, before)
+        signal.pthread_sigmask(signal.SIG_SETMASK, before)
 
 
 async def endpoint_of(process: BaseProcess, pipe: Connection) -> str:
