@@ -7,6 +7,7 @@ import signal
 import subprocess
 import sys
 import textwrap
+from collections.abc import Callable, Iterator
 from concurrent.futures import ThreadPoolExecutor
 
 import pytest
@@ -16,7 +17,7 @@ from cogment_services.cli.interrupts import run_interruptible
 PATIENCE = 20.0
 
 COMMAND = """
-    import asyncio, sys
+    import asyncio, signal, sys
     from cogment_services.cli.interrupts import run_interruptible
 
     async def work():
@@ -31,27 +32,39 @@ COMMAND = """
                 sys.stdin.read()
             print("clean", flush=True)
 
+    if "background" in sys.argv:
+        signal.signal(signal.SIGINT, signal.SIG_IGN)
     try:
         run_interruptible(work())
     except KeyboardInterrupt:
         sys.exit(130)
 """
 
+Start = Callable[..., "subprocess.Popen[str]"]
 
-def start(*args: str) -> subprocess.Popen[str]:
-    """A process that works for ever."""
-    command = [sys.executable, "-c", textwrap.dedent(COMMAND), *args]
-    process = subprocess.Popen(
-        command, stdin=subprocess.PIPE, stdout=subprocess.PIPE, stderr=subprocess.PIPE, text=True
-    )
-    assert process.stdout is not None
-    assert process.stdout.readline() == "working\n"
-    return process
+
+@pytest.fixture
+def start() -> Iterator[Start]:
+    """Starts processes that work for ever, unless they are told to end; at last they are killed."""
+    processes: list[subprocess.Popen[str]] = []
+
+    def run(*args: str) -> subprocess.Popen[str]:
+        command = [sys.executable, "-c", textwrap.dedent(COMMAND), *args]
+        pipes = dict.fromkeys(("stdin", "stdout", "stderr"), subprocess.PIPE)
+        processes.append(process := subprocess.Popen(command, **pipes, text=True))
+        assert process.stdout is not None
+        assert process.stdout.readline() == "working\n"
+        return process
+
+    yield run
+    for process in processes:
+        process.kill()
+        process.communicate()
 
 
 @pytest.mark.skipif(sys.platform == "win32", reason="signals are not sent there")
 @pytest.mark.parametrize(("number", "status"), [(signal.SIGINT, 130), (signal.SIGTERM, 143)])
-def test_a_signal_lets_a_command_clean_up(number: int, status: int) -> None:
+def test_a_signal_lets_a_command_clean_up(start: Start, number: int, status: int) -> None:
     """It is cancelled, and what it does then is waited for; nothing else is said."""
     process = start()
     process.send_signal(number)
@@ -62,7 +75,7 @@ def test_a_signal_lets_a_command_clean_up(number: int, status: int) -> None:
 @pytest.mark.skipif(sys.platform == "win32", reason="signals are not sent there")
 @pytest.mark.parametrize("how", ["slowly", "blocked"])
 @pytest.mark.parametrize(("first", "status"), [(signal.SIGINT, 130), (signal.SIGTERM, 143)])
-def test_a_second_signal_does_not_wait(how: str, first: int, status: int) -> None:
+def test_a_second_signal_does_not_wait(start: Start, how: str, first: int, status: int) -> None:
     """Whatever the command does to clean up, and whether it gives way to the event loop, it ends; as the first says."""
     process = start(how)
     assert process.stdout is not None
@@ -73,6 +86,16 @@ def test_a_second_signal_does_not_wait(how: str, first: int, status: int) -> Non
     out, err = process.communicate()
     assert "clean\n" not in out
     assert "Traceback" not in err
+
+
+@pytest.mark.skipif(sys.platform == "win32", reason="signals are not sent there")
+def test_what_a_shell_has_ignored_stays_ignored(start: Start) -> None:
+    """Ctrl-C is not for what runs in the background; SIGTERM is."""
+    process = start("background")
+    process.send_signal(signal.SIGINT)
+    process.send_signal(signal.SIGTERM)
+    assert process.communicate(timeout=PATIENCE) == ("cleaning\nclean\n", "")
+    assert process.returncode == 143
 
 
 def test_a_result_is_returned() -> None:

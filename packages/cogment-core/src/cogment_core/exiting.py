@@ -9,6 +9,8 @@ import functools
 import grpc
 import grpc.aio
 
+from cogment_core.logs import logger
+
 __all__ = ["exit_cleanly"]
 
 CURED = (1, 66)
@@ -33,10 +35,14 @@ def _version() -> tuple[int, ...]:
 
 
 def _use() -> None:
-    loop = asyncio.new_event_loop()  # gRPC wants one; it must not run, or it gets what was meant for those before it
-    asyncio.set_event_loop(loop)
+    # gRPC wants a running loop. It is none that runs in truth: that one would get what was meant for those before it.
+    loop = asyncio.new_event_loop()
+    asyncio._set_running_loop(loop)
     try:
         grpc.aio.init_grpc_aio()
+    except RuntimeError:
+        # From Python 3.12 on, gRPC cannot start its thread any more. It tried to, so nothing was open: all is well.
+        logger.debug("gRPC is not in use", exc_info=True)
     finally:
-        asyncio.set_event_loop(None)
+        asyncio._set_running_loop(None)
         loop.close()

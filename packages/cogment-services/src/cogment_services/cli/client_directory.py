@@ -108,6 +108,7 @@ def _run(command: Callable[..., Any], **settings: Any) -> None:
     """Run a command against the Directory that the options say."""
     from cogment_services.cli.directory_connection import DirectoryOptions
     from cogment_services.cli.interrupts import run_interruptible
+    from cogment_services.cli.results import one_line_errors
 
     said = noted_options(_KIND)
     for old, new in (("endpoint", "directory_endpoint"), ("auth_token", "directory_authentication_token")):
@@ -120,4 +121,5 @@ def _run(command: Callable[..., Any], **settings: Any) -> None:
         timeout=said_options().timeout,
         as_json=said_options().as_json,
     )
-    run_interruptible(command(options, **settings))
+    with one_line_errors():
+        run_interruptible(command(options, **settings))

@@ -54,7 +54,11 @@ def _handled_by(handler: Callable[[int, FrameType | None], None]) -> Generator[N
     if threading.current_thread() is not threading.main_thread():  # only that one hears of signals
         yield
         return
-    before = {number: signal.signal(number, handler) for number in (signal.SIGINT, signal.SIGTERM)}
+    before = {
+        number: signal.signal(number, handler)
+        for number in (signal.SIGINT, signal.SIGTERM)
+        if signal.getsignal(number) is not signal.SIG_IGN  # as shells have it for what runs in the background
+    }
     try:
         yield
     finally:

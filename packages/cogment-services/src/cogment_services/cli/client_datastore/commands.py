@@ -2,8 +2,7 @@
 
 from __future__ import annotations
 
-from collections.abc import Callable, Coroutine, Generator
-from contextlib import contextmanager
+from collections.abc import Callable, Coroutine
 from datetime import datetime
 from typing import TYPE_CHECKING, Any, TypeVar
 
@@ -96,23 +95,10 @@ def _selection(
 def _run(work: Coroutine[Any, Any, None]) -> None:
     """Run a command to its end."""
     from cogment_services.cli.interrupts import run_interruptible
+    from cogment_services.cli.results import one_line_errors
 
-    with _one_line_errors():
+    with one_line_errors():
         run_interruptible(work)
-
-
-@contextmanager
-def _one_line_errors() -> Generator[None, None, None]:
-    """What goes wrong with files and pipes is an error of the user's."""
-    from cogment_services.cli.terminal import lenient_output, standard_output_guarded
-
-    lenient_output()
-    try:
-        with standard_output_guarded():
-            yield
-    except OSError as error:
-        where = f"{error.filename}: " if error.filename else ""
-        raise click.ClickException(f"{where}{error.strerror or error}") from error
 
 
 @click.group(name="trial_datastore", cls=AliasGroup, aliases={"list": "list_trials", "delete": "delete_trials"})
@@ -191,8 +177,9 @@ def export(is_all: bool, kind: str, **options: Any) -> None:
 def import_(file: str | None, prefix: str, user_id: str, resume: bool) -> None:
     """Add the trials of a file that export wrote: each of them whole, or not at all."""
     from cogment_services.cli.client_datastore import importing
+    from cogment_services.cli.results import one_line_errors
 
-    with _one_line_errors():
+    with one_line_errors():
         importing.import_(_place(), said_options(), file, prefix=prefix, user_id=user_id, resume=resume)
 
 

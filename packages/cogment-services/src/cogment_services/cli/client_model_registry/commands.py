@@ -43,17 +43,12 @@ def _endpoint() -> Endpoint:
 
 
 def _run(work: Coroutine[Any, Any, None]) -> None:
-    """Run a command to its end; what goes wrong with files is an error of the user's."""
+    """Run a command to its end."""
     from cogment_services.cli.interrupts import run_interruptible
-    from cogment_services.cli.terminal import lenient_output, standard_output_guarded
+    from cogment_services.cli.results import one_line_errors
 
-    lenient_output()
-    try:
-        with standard_output_guarded():
-            run_interruptible(work)
-    except OSError as error:
-        where = f"{error.filename}: " if error.filename else ""
-        raise click.ClickException(f"{where}{error.strerror or error}") from error
+    with one_line_errors():
+        run_interruptible(work)
 
 
 @click.group(name="model_registry", cls=AliasGroup)
